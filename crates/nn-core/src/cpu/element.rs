@@ -1,0 +1,44 @@
+//! The float types kernels are written for: `f32` to run, `f64` to check gradients.
+
+use candle_core::WithDType;
+
+/// `f32` or `f64`.
+pub(crate) trait Element:
+    WithDType
+    + Copy
+    + PartialOrd
+    + Default
+    + std::ops::Neg<Output = Self>
+    + std::ops::Div<Output = Self>
+    + std::iter::Sum
+{
+    const ZERO: Self;
+    const ONE: Self;
+    const NEG_INFINITY: Self;
+
+    fn of(x: f64) -> Self;
+    fn mul_add(self, a: Self, b: Self) -> Self;
+}
+
+macro_rules! element {
+    ($t:ty) => {
+        impl Element for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NEG_INFINITY: Self = <$t>::NEG_INFINITY;
+
+            #[inline(always)]
+            fn of(x: f64) -> Self {
+                x as $t
+            }
+
+            #[inline(always)]
+            fn mul_add(self, a: Self, b: Self) -> Self {
+                <$t>::mul_add(self, a, b)
+            }
+        }
+    };
+}
+
+element!(f32);
+element!(f64);

@@ -1,0 +1,10 @@
+//! Slices in, slices out: matrix products, patches, vector arithmetic, threads. Knows no tensor.
+//!
+//! The only place with `unsafe`.
+
+mod element;
+pub(crate) mod gemm;
+pub(crate) mod parallel;
+pub(crate) mod simd;
+
+pub(crate) use element::Element;

@@ -1,0 +1,180 @@
+//! What a forward pass knows besides its input: mode, random numbers and who is watching.
+//!
+//! A context is a value on the stack, passed down by reference; [`Ctx::at`] names the place a layer is called
+//! from, so a draw belongs to (seed, step, path) and an observer hears paths such as `features.0`.
+
+use std::fmt;
+
+use candle_core::Tensor;
+
+use crate::layer::Layer;
+use crate::random::Random;
+
+/// Whether the pass is part of training: dropout drops, batch norm uses and updates batch statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The model is being used.
+    Eval,
+    /// The model is being trained.
+    Train,
+}
+
+/// Hears of every layer called through [`Through`](crate::Through), inner layers before the ones that hold them.
+///
+/// The model summary, feature taps and per-layer timing are observers.
+pub trait Observer: Sync {
+    /// Called when `event.layer` has returned.
+    fn observe(&self, event: &Event<'_>);
+}
+
+/// One finished layer call.
+pub struct Event<'a> {
+    /// The layer that was called.
+    pub layer: &'a dyn Layer,
+    /// What it was given.
+    pub input: &'a Tensor,
+    /// What it returned.
+    pub output: &'a Tensor,
+    ctx: &'a Ctx<'a>,
+}
+
+impl Event<'_> {
+    /// The dotted path of names the layer was called under, `features.0`.
+    pub fn path(&self) -> String {
+        self.ctx.path()
+    }
+}
+
+/// Mode, random numbers and observer of one forward pass, at one place in the model.
+#[derive(Clone, Copy)]
+pub struct Ctx<'a> {
+    mode: Mode,
+    random: Random,
+    observer: Option<&'a dyn Observer>,
+    scope: Option<(&'a Ctx<'a>, &'a str)>,
+}
+
+impl<'a> Ctx<'a> {
+    /// A pass that uses the model: nothing is random, nothing is updated.
+    pub fn eval() -> Self {
+        Self { mode: Mode::Eval, random: Random::new(0), observer: None, scope: None }
+    }
+
+    /// A training pass whose draws come from `seed`; give each step its number with [`Ctx::step`].
+    pub fn train(seed: u64) -> Self {
+        Self { mode: Mode::Train, random: Random::new(seed).at("ctx"), ..Self::eval() }
+    }
+
+    /// The same pass at optimisation step `step`: other draws, as repeatable.
+    #[must_use]
+    pub fn step(self, step: u64) -> Self {
+        Self { random: self.random.nth(step), ..self }
+    }
+
+    /// The same pass, watched by `observer`.
+    #[must_use]
+    pub fn observed(self, observer: &'a dyn Observer) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    /// The same pass with nothing random and nothing updated.
+    #[must_use]
+    pub fn evaluating(self) -> Self {
+        Self { mode: Mode::Eval, ..self }
+    }
+
+    /// The context of the layer called `name` inside this one.
+    pub fn at<'b>(&'b self, name: &'b str) -> Ctx<'b> {
+        Ctx {
+            mode: self.mode,
+            random: self.random.at(name),
+            observer: self.observer,
+            scope: Some((self, name)),
+        }
+    }
+
+    /// Whether this pass trains.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The random numbers that belong to this place at this step.
+    pub fn random(&self) -> Random {
+        self.random
+    }
+
+    /// The dotted path of names from the root; empty there.
+    pub fn path(&self) -> String {
+        match self.scope {
+            None => String::new(),
+            Some((parent, name)) => {
+                let path = parent.path();
+                if path.is_empty() { name.to_owned() } else { path + "." + name }
+            }
+        }
+    }
+
+    pub(crate) fn report(&self, layer: &dyn Layer, input: &Tensor, output: &Tensor) {
+        if let Some(observer) = self.observer {
+            observer.observe(&Event { layer, input, output, ctx: self });
+        }
+    }
+}
+
+impl fmt::Debug for Ctx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ctx").field("mode", &self.mode).field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use candle_core::{Device, Result};
+
+    use super::*;
+    use crate::layer::Through;
+
+    #[derive(Default)]
+    struct Paths(Mutex<Vec<String>>);
+
+    impl Observer for Paths {
+        fn observe(&self, event: &Event<'_>) {
+            self.0.lock().expect("no thread panicked").push(format!(
+                "{} {}",
+                event.path(),
+                event.layer.kind()
+            ));
+        }
+    }
+
+    struct Twice;
+
+    impl Layer for Twice {
+        fn call(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
+            x.through("first", &Tensor::relu, ctx)?.through("second", &Tensor::relu, ctx)
+        }
+    }
+
+    #[test]
+    fn an_observer_hears_every_layer_by_its_path() -> Result<()> {
+        let paths = Paths::default();
+        let x = Tensor::new(&[-1f32, 2.0], &Device::Cpu)?;
+        x.through("block", &Twice, &Ctx::eval().observed(&paths))?;
+        let paths = paths.0.into_inner().expect("no thread panicked");
+        assert_eq!(paths.len(), 3);
+        assert!(paths[0].starts_with("block.first ") && paths[1].starts_with("block.second "), "{paths:?}");
+        assert_eq!(paths[2], "block Twice");
+        Ok(())
+    }
+
+    #[test]
+    fn draws_depend_on_seed_step_and_path_only() {
+        let draw = |seed, step, name: &str| Ctx::train(seed).step(step).at(name).random().block(0);
+        assert_eq!(draw(1, 2, "a"), draw(1, 2, "a"));
+        assert_ne!(draw(1, 2, "a"), draw(2, 2, "a"));
+        assert_ne!(draw(1, 2, "a"), draw(1, 3, "a"));
+        assert_ne!(draw(1, 2, "a"), draw(1, 2, "b"));
+    }
+}

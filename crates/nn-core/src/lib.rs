@@ -1,0 +1,34 @@
+//! The ground the networks stand on: ops with correct gradients and fast CPU kernels, the layer contract,
+//! seeded randomness, the parameter store and weight files, all on plain Candle tensors.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`ops`] | differentiable functions of tensors, one file each |
+//! | [`layer`] | [`Layer`], the contract every layer and model keeps, and adapters to Candle's `Module` |
+//! | [`ctx`] | [`Ctx`]: mode, random numbers and observer of one forward pass |
+//! | [`random`] | counter-based random numbers: a draw depends on seed, place and index only |
+//! | [`store`] | [`ParamStore`]: trainable parameters and buffers by name, behind a `VarBuilder` |
+//! | [`weights`] | weight files: read, compare, write |
+//! | [`atomic_file`] | files that appear whole or not at all |
+//! | `testing` | gradient checks by finite differences (feature `testing`) |
+
+pub use candle_core;
+pub use candle_nn;
+
+pub mod atomic_file;
+mod cpu;
+pub mod ctx;
+mod error;
+pub mod layer;
+pub mod ops;
+pub mod random;
+pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod weights;
+
+pub use candle_core::Result;
+pub use ctx::{Ctx, Mode};
+pub use layer::{Layer, Through};
+pub use random::Random;
+pub use store::ParamStore;

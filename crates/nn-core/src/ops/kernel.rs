@@ -1,0 +1,308 @@
+//! The bridge from a CPU kernel to a differentiable Candle op.
+//!
+//! A kernel sees contiguous slices of `f32` or `f64` and returns a vector; dtype, strides, offsets and devices
+//! end here. This is the only file that names `CpuStorage`, `Layout` and Candle's `_no_bwd`.
+
+use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, InplaceOp1, Layout, Result, Shape, Tensor,
+};
+
+use crate::cpu::Element;
+
+/// A contiguous, row-major read of one argument.
+pub(crate) struct View<'a, T: Clone> {
+    /// The elements in row-major order.
+    pub(crate) data: Cow<'a, [T]>,
+    /// The argument's shape.
+    pub(crate) dims: &'a [usize],
+}
+
+/// A function of `N` tensors of one float type, and its derivative.
+pub(crate) trait Kernel<const N: usize>: Clone + Send + Sync + 'static {
+    /// How Candle's error messages call the op.
+    const NAME: &'static str;
+
+    /// The output in row-major order and its shape; arguments were checked before dispatch.
+    fn forward<T: Element>(&self, xs: [View<'_, T>; N]) -> Result<(Vec<T>, Shape)>;
+
+    /// The gradient of each argument, from arguments, output and the output's gradient.
+    ///
+    /// Return `None` where the argument takes none; see [`wants_gradient`].
+    fn backward(&self, xs: [&Tensor; N], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; N]> {
+        let _ = (xs, y, dy);
+        Err(Error::BackwardNotSupported { op: Self::NAME })
+    }
+}
+
+/// Whether the CPU kernels can take these tensors: all on the CPU, all `f32` or all `f64`.
+pub(crate) fn on_cpu(xs: &[&Tensor]) -> bool {
+    let dtype = xs[0].dtype();
+    matches!(dtype, DType::F32 | DType::F64) && xs.iter().all(|x| x.device().is_cpu() && x.dtype() == dtype)
+}
+
+/// Whether anything upstream of `x` is trained: the pixels of a first layer want no gradient.
+pub(crate) fn wants_gradient(x: &Tensor) -> bool {
+    x.track_op()
+}
+
+pub(crate) fn apply1<K: Kernel<1>>(k: K, x: &Tensor) -> Result<Tensor> {
+    x.apply_op1(Op(k))
+}
+
+pub(crate) fn apply2<K: Kernel<2>>(k: K, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    a.apply_op2(b, Op(k))
+}
+
+pub(crate) fn apply3<K: Kernel<3>>(k: K, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
+    a.apply_op3(b, c, Op(k))
+}
+
+/// Runs a kernel outside the graph: for gradients, which Candle differentiates no further.
+pub(crate) fn detached1<K: Kernel<1>>(k: K, x: &Tensor) -> Result<Tensor> {
+    x.apply_op1_no_bwd(&Op(k))
+}
+
+/// [`detached1`] for two arguments.
+pub(crate) fn detached2<K: Kernel<2>>(k: K, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    a.apply_op2_no_bwd(b, &Op(k))
+}
+
+/// [`detached1`] for three arguments.
+pub(crate) fn detached3<K: Kernel<3>>(k: K, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
+    a.apply_op3_no_bwd(b, c, &Op(k))
+}
+
+/// The adapter Candle sees.
+struct Op<K>(K);
+
+fn view<'a, T: Element>(storage: &'a CpuStorage, layout: &'a Layout) -> Result<View<'a, T>> {
+    let data = storage.as_slice::<T>()?;
+    let data = match layout.contiguous_offsets() {
+        Some((start, end)) => Cow::Borrowed(&data[start..end]),
+        None => Cow::Owned(gather(data, layout)),
+    };
+    Ok(View { data, dims: layout.dims() })
+}
+
+/// The elements of a strided layout in row-major order.
+fn gather<T: Element>(data: &[T], layout: &Layout) -> Vec<T> {
+    let count = layout.shape().elem_count();
+    let (Some((&inner, outer)), Some((&step, steps))) =
+        (layout.dims().split_last(), layout.stride().split_last())
+    else {
+        return vec![data[layout.start_offset()]];
+    };
+    let mut index = vec![0; outer.len()];
+    let mut start = layout.start_offset();
+    let mut out = Vec::with_capacity(count);
+    while out.len() < count {
+        out.extend((0..inner).map(|i| data[start + i * step]));
+        // Count up the outer indices like an odometer, the last one fastest.
+        for axis in (0..outer.len()).rev() {
+            index[axis] += 1;
+            start += steps[axis];
+            if index[axis] < outer[axis] {
+                break;
+            }
+            start -= steps[axis] * outer[axis];
+            index[axis] = 0;
+        }
+    }
+    out
+}
+
+/// Runs the kernel in the arguments' float type.
+fn run<K: Kernel<N>, const N: usize>(
+    kernel: &K,
+    args: [(&CpuStorage, &Layout); N],
+) -> Result<(CpuStorage, Shape)> {
+    fn typed<T: Element, K: Kernel<N>, const N: usize>(
+        kernel: &K,
+        args: [(&CpuStorage, &Layout); N],
+    ) -> Result<(CpuStorage, Shape)> {
+        let mut views = Vec::with_capacity(N);
+        for (storage, layout) in args {
+            views.push(view::<T>(storage, layout)?);
+        }
+        let Ok(views) = views.try_into() else { unreachable!("one view an argument") };
+        let (data, shape) = kernel.forward::<T>(views)?;
+        debug_assert_eq!(data.len(), shape.elem_count());
+        Ok((T::to_cpu_storage_owned(data), shape))
+    }
+    match args[0].0 {
+        CpuStorage::F32(_) => typed::<f32, K, N>(kernel, args),
+        CpuStorage::F64(_) => typed::<f64, K, N>(kernel, args),
+        other => Err(Error::UnsupportedDTypeForOp(other.dtype(), K::NAME).bt()),
+    }
+}
+
+impl<K: Kernel<1>> CustomOp1 for Op<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        run(&self.0, [(s, l)])
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let [dx] = self.0.backward([x], y, dy)?;
+        Ok(dx)
+    }
+}
+
+impl<K: Kernel<2>> CustomOp2 for Op<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        run(&self.0, [(s1, l1), (s2, l2)])
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [da, db] = self.0.backward([a, b], y, dy)?;
+        Ok((da, db))
+    }
+}
+
+impl<K: Kernel<3>> CustomOp3 for Op<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        run(&self.0, [(s1, l1), (s2, l2), (s3, l3)])
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [da, db, dc] = self.0.backward([a, b, c], y, dy)?;
+        Ok((da, db, dc))
+    }
+}
+
+/// Changes contiguous `f32` CPU tensors in place, all of them and `grad` in one pass over memory.
+///
+/// `f` receives the elements of each tensor of `state`, in the order given, and those of `grad`. This is what
+/// an optimiser step is made of: Candle's own operations would write a new tensor for every term.
+///
+/// # Errors
+/// If a tensor is not a contiguous `f32` tensor on the CPU, or two of them share their storage.
+pub fn update_in_place(
+    state: &[&Tensor],
+    grad: &Tensor,
+    f: impl FnOnce(&mut [&mut [f32]], &[f32]),
+) -> Result<()> {
+    let grad = grad.contiguous()?;
+    let (storage, layout) = grad.storage_and_layout();
+    let candle_core::Storage::Cpu(storage) = &*storage else {
+        candle_core::bail!("update_in_place: needs CPU tensors, got one on {:?}", grad.device().location())
+    };
+    let grad = view::<f32>(storage, layout)?;
+    nest(state, Vec::with_capacity(state.len()), &grad.data, f)
+}
+
+/// Borrows the tensors one inside the other: Candle lends one mutable storage at a time, for the length of a call.
+fn nest<'s, F: FnOnce(&mut [&mut [f32]], &[f32])>(
+    state: &[&Tensor],
+    mut open: Vec<&'s mut [f32]>,
+    grad: &[f32],
+    f: F,
+) -> Result<()> {
+    let Some((first, rest)) = state.split_first() else {
+        f(&mut open, grad);
+        return Ok(());
+    };
+    first.inplace_op1(&Nested { inner: Mutex::new(Some((rest, open, grad, f))) })
+}
+
+/// What is left to borrow, handed from call to call.
+type Remaining<'a, 's, F> = (&'a [&'a Tensor], Vec<&'s mut [f32]>, &'a [f32], F);
+
+struct Nested<'a, 's, F> {
+    inner: Mutex<Option<Remaining<'a, 's, F>>>,
+}
+
+impl<F: FnOnce(&mut [&mut [f32]], &[f32])> InplaceOp1 for Nested<'_, '_, F> {
+    fn name(&self) -> &'static str {
+        "update_in_place"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let taken = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((rest, open, grad, f)) = taken else { unreachable!("Candle runs an op once") };
+        let CpuStorage::F32(data) = storage else {
+            candle_core::bail!("update_in_place: needs f32 tensors, got {:?}", storage.dtype())
+        };
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("update_in_place: needs contiguous tensors, got strides {:?}", layout.stride())
+        };
+        // The vector's lifetime shrinks to this call, so it can take the slice this call was lent.
+        let mut open: Vec<&mut [f32]> = open.into_iter().collect();
+        open.push(&mut data[start..end]);
+        nest(rest, open, grad, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    #[test]
+    fn update_in_place_sees_all_tensors_at_once() -> Result<()> {
+        let (p, m) = (Var::new(&[1f32, 2.0], &Device::Cpu)?, Var::new(&[10f32, 20.0], &Device::Cpu)?);
+        let grad = Tensor::new(&[0.5f32, 0.25], &Device::Cpu)?;
+        update_in_place(&[&p, &m], &grad, |state, grad| {
+            let [p, m] = state else { unreachable!("two tensors were given") };
+            for i in 0..grad.len() {
+                m[i] += grad[i];
+                p[i] -= m[i];
+            }
+        })?;
+        assert_eq!(m.to_vec1::<f32>()?, [10.5, 20.25]);
+        assert_eq!(p.to_vec1::<f32>()?, [-9.5, -18.25]);
+        Ok(())
+    }
+
+    #[test]
+    fn update_in_place_refuses_other_types() -> Result<()> {
+        let p = Var::new(&[1f64], &Device::Cpu)?;
+        let grad = Tensor::new(&[1f32], &Device::Cpu)?;
+        let error = update_in_place(&[&p], &grad, |_, _| {}).expect_err("f64").to_string();
+        assert!(error.contains("f32") && error.contains("F64"), "{error}");
+        Ok(())
+    }
+}

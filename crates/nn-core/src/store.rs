@@ -1,0 +1,336 @@
+//! The parameters of a model by name: created on request by a `VarBuilder`, trained, saved and loaded together.
+//!
+//! Why not Candle's `VarMap`: its order changes from run to run, it mixes batch-norm buffers with trainable
+//! parameters, its start values cannot be seeded, and it ignores names in a file that the model does not have.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Device, Result, Shape, Tensor, Var};
+use candle_nn::init::{FanInOut, NormalOrUniform};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+
+use crate::ensure;
+use crate::random::{Draws, Random};
+use crate::weights::{self, LoadReport, Mismatch};
+
+/// What a tensor of a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Changed by the optimiser.
+    Parameter,
+    /// State that is saved with the model but never trained: running statistics, counters.
+    Buffer,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    var: Var,
+    kind: Kind,
+}
+
+/// Parameters and buffers by name, in the order of their names. Clones share the same tensors.
+///
+/// Start values depend on the seed and the parameter's full name, not on the order of creation.
+#[derive(Clone, Debug)]
+pub struct ParamStore {
+    entries: Arc<Mutex<BTreeMap<String, Entry>>>,
+    random: Random,
+}
+
+impl ParamStore {
+    /// An empty store whose parameters will start from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { entries: Arc::default(), random: Random::new(seed).at("parameters") }
+    }
+
+    /// A builder that creates tensors in this store the first time they are asked for.
+    pub fn vb(&self, dtype: DType, device: &Device) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(self.clone()), dtype, device.clone())
+    }
+
+    /// The trainable tensors, sorted by name.
+    pub fn parameters(&self) -> Vec<(String, Var)> {
+        self.of_kind(Kind::Parameter)
+    }
+
+    /// The tensors that are saved but not trained, sorted by name.
+    pub fn buffers(&self) -> Vec<(String, Var)> {
+        self.of_kind(Kind::Buffer)
+    }
+
+    /// Trainable numbers in all.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters().iter().map(|(_, var)| var.elem_count()).sum()
+    }
+
+    /// Parameters and buffers, sorted by name.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.lock().iter().map(|(name, e)| (name.clone(), e.var.as_tensor().clone())).collect()
+    }
+
+    /// Writes parameters and buffers as safetensors with `format: pt`, atomically; the same tensors give the same bytes.
+    ///
+    /// # Errors
+    /// If the file cannot be written; a file that was there before is then untouched.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        weights::safetensors::write(path.as_ref(), &self.tensors())
+    }
+
+    /// Overwrites every parameter and buffer from a safetensors file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or its names and shapes are not exactly the model's: the error lists
+    /// what is missing, unexpected and mismatched, and the store is left as it was.
+    pub fn load(&self, path: impl AsRef<Path>) -> Result<LoadReport> {
+        let tensors = weights::safetensors::read(path.as_ref())?;
+        let report = self.compare(&tensors);
+        if !report.is_exact() {
+            return Err(candle_core::Error::wrap(report)
+                .context(format!("{} does not fit the model", path.as_ref().display())));
+        }
+        self.assign(&tensors, &report)?;
+        Ok(report)
+    }
+
+    /// Overwrites what has the same name and shape in the file, leaves the rest, and tells which is which.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn load_matching(&self, path: impl AsRef<Path>) -> Result<LoadReport> {
+        let tensors = weights::safetensors::read(path.as_ref())?;
+        let report = self.compare(&tensors);
+        self.assign(&tensors, &report)?;
+        Ok(report)
+    }
+
+    /// Overwrites every parameter and buffer from tensors by name, as [`ParamStore::load`] does from a file.
+    ///
+    /// # Errors
+    /// If the names and shapes are not exactly the model's.
+    pub fn set(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let report = self.compare(tensors);
+        if !report.is_exact() {
+            return Err(candle_core::Error::wrap(report));
+        }
+        self.assign(tensors, &report)
+    }
+
+    /// Which names and shapes of `tensors` are the model's.
+    pub fn compare(&self, tensors: &BTreeMap<String, Tensor>) -> LoadReport {
+        let entries = self.lock();
+        let mut report = LoadReport::default();
+        for (name, entry) in entries.iter() {
+            match tensors.get(name) {
+                None => report.missing.push(name.clone()),
+                Some(t) if t.dims() == entry.var.dims() => report.matched.push(name.clone()),
+                Some(t) => report.mismatched.push(Mismatch {
+                    name: name.clone(),
+                    model: entry.var.dims().to_vec(),
+                    file: t.dims().to_vec(),
+                }),
+            }
+        }
+        report.unexpected = tensors.keys().filter(|name| !entries.contains_key(*name)).cloned().collect();
+        report
+    }
+
+    fn assign(&self, tensors: &BTreeMap<String, Tensor>, report: &LoadReport) -> Result<()> {
+        let entries = self.lock();
+        for name in &report.matched {
+            let var = &entries[name].var;
+            var.set(&tensors[name].to_device(var.device())?.to_dtype(var.dtype())?)?;
+        }
+        Ok(())
+    }
+
+    fn of_kind(&self, kind: Kind) -> Vec<(String, Var)> {
+        let entries = self.lock();
+        entries.iter().filter(|(_, e)| e.kind == kind).map(|(n, e)| (n.clone(), e.var.clone())).collect()
+    }
+
+    /// A panic while the lock is held cannot leave the map half-changed, so a poisoned lock is still good.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks `vb` for a buffer: a tensor that starts at `value` everywhere and is saved but not trained.
+///
+/// From a plain Candle `VarMap` it is a constant tensor among the others.
+///
+/// # Errors
+/// If the name exists with another shape.
+pub fn buffer(vb: &VarBuilder, shape: impl Into<Shape>, name: &str, value: f64) -> Result<Var> {
+    // Candle's builder has no word for a buffer; a normal distribution without spread is a constant to every
+    // backend and means "buffer" to ours, which gives all other normals a positive spread.
+    let tensor = vb.get_with_hints(shape.into(), name, Init::Randn { mean: value, stdev: 0.0 })?;
+    Var::from_tensor(&tensor)
+}
+
+impl SimpleBackend for ParamStore {
+    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.get(name) {
+            let var = &entry.var;
+            ensure!(
+                var.shape() == &shape,
+                "ParamStore: {name} is {:?} already, got a request for {:?}",
+                var.dims(),
+                shape.dims()
+            );
+            return Ok(var.as_tensor().clone());
+        }
+        let (kind, values) = match init {
+            Init::Randn { mean, stdev: 0.0 } => (Kind::Buffer, vec![mean as f32; shape.elem_count()]),
+            init => (Kind::Parameter, start(init, &shape, self.random.at(name))),
+        };
+        let var = Var::from_tensor(
+            &Tensor::from_vec(values, &shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?,
+        )?;
+        let tensor = var.as_tensor().clone();
+        entries.insert(name.to_owned(), Entry { var, kind });
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        match self.lock().get(name) {
+            Some(entry) => entry.var.to_dtype(dtype)?.to_device(device),
+            None => candle_core::bail!("ParamStore: no tensor named {name}, and its shape was not given"),
+        }
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+}
+
+/// Start values by Candle's names for the distributions PyTorch uses.
+fn start(init: Init, shape: &Shape, random: Random) -> Vec<f32> {
+    let n = shape.elem_count();
+    let sample = |draw: &dyn Fn(&mut Draws) -> f64| {
+        let mut draws = random.draws();
+        (0..n).map(|_| draw(&mut draws) as f32).collect::<Vec<f32>>()
+    };
+    let normal = |mean: f64, stdev: f64| sample(&|draws| mean + stdev * draws.normal());
+    let uniform = |lo: f64, up: f64| sample(&|draws| draws.uniform(lo, up));
+    match init {
+        Init::Const(value) => vec![value as f32; n],
+        Init::Randn { mean, stdev } => normal(mean, stdev),
+        Init::Uniform { lo, up } => uniform(lo, up),
+        Init::Kaiming { dist, fan, non_linearity } => {
+            let stdev = non_linearity.gain() / (fan_of(fan, shape) as f64).sqrt();
+            match dist {
+                NormalOrUniform::Normal => normal(0.0, stdev),
+                NormalOrUniform::Uniform => uniform(-(3f64.sqrt()) * stdev, 3f64.sqrt() * stdev),
+            }
+        }
+    }
+}
+
+/// Fans of an empty shape are 1, so that an empty tensor starts without a division by zero.
+fn fan_of(fan: FanInOut, shape: &Shape) -> usize {
+    fan.for_shape(shape).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(store: &ParamStore) -> Result<()> {
+        let vb = store.vb(DType::F32, &Device::Cpu);
+        let uniform = Init::Uniform { lo: -0.5, up: 0.5 };
+        vb.pp("b").get_with_hints((2, 3), "weight", uniform)?;
+        vb.pp("a").get_with_hints(4, "weight", Init::Randn { mean: 0.0, stdev: 1.0 })?;
+        buffer(&vb.pp("a"), 4, "running_var", 1.0)?;
+        Ok(())
+    }
+
+    fn values(store: &ParamStore, name: &str) -> Vec<f32> {
+        store.tensors()[name].flatten_all().and_then(|t| t.to_vec1()).expect("a CPU f32 tensor")
+    }
+
+    #[test]
+    fn parameters_and_buffers_are_apart_and_sorted() -> Result<()> {
+        let store = ParamStore::new(1);
+        model(&store)?;
+        let names = |list: Vec<(String, Var)>| list.into_iter().map(|(n, _)| n).collect::<Vec<_>>();
+        assert_eq!(names(store.parameters()), ["a.weight", "b.weight"]);
+        assert_eq!(names(store.buffers()), ["a.running_var"]);
+        assert_eq!(store.parameter_count(), 10);
+        assert_eq!(values(&store, "a.running_var"), [1.0; 4]);
+        Ok(())
+    }
+
+    #[test]
+    fn starts_depend_on_seed_and_name_only() -> Result<()> {
+        let (one, two, other) = (ParamStore::new(1), ParamStore::new(1), ParamStore::new(2));
+        model(&one)?;
+        buffer(&two.vb(DType::F32, &Device::Cpu), 1, "first", 0.0)?;
+        model(&two)?;
+        model(&other)?;
+        assert_eq!(values(&one, "b.weight"), values(&two, "b.weight"));
+        assert_ne!(values(&one, "b.weight"), values(&other, "b.weight"));
+        assert!(values(&one, "b.weight").iter().all(|v| v.abs() <= 0.5));
+        Ok(())
+    }
+
+    #[test]
+    fn the_same_name_is_the_same_tensor_and_another_shape_an_error() -> Result<()> {
+        let store = ParamStore::new(1);
+        model(&store)?;
+        let vb = store.vb(DType::F32, &Device::Cpu);
+        let again = vb.pp("b").get((2, 3), "weight")?;
+        store.parameters()[1].1.set(&Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?)?;
+        assert_eq!(again.sum_all()?.to_scalar::<f32>()?, 0.0);
+        let error = vb.pp("b").get((3, 2), "weight").expect_err("shapes differ").to_string();
+        assert!(
+            error.contains("b.weight") && error.contains("[2, 3]") && error.contains("[3, 2]"),
+            "{error}"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn save_and_load_round_trip_to_the_bit_and_to_the_byte() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (one, two) = (ParamStore::new(1), ParamStore::new(2));
+        model(&one)?;
+        model(&two)?;
+        let (a, b) = (dir.path().join("a.safetensors"), dir.path().join("b.safetensors"));
+        one.save(&a)?;
+        let report = two.load(&a)?;
+        assert_eq!(report.matched.len(), 3);
+        assert_eq!(values(&one, "a.weight"), values(&two, "a.weight"));
+        two.save(&b)?;
+        let bytes = std::fs::read(&a)?;
+        assert_eq!(bytes, std::fs::read(&b)?);
+        assert!(String::from_utf8_lossy(&bytes).contains(r#""__metadata__":{"format":"pt"}"#));
+        Ok(())
+    }
+
+    #[test]
+    fn a_strict_load_reports_and_changes_nothing() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("w.safetensors");
+        let (store, other) = (ParamStore::new(1), ParamStore::new(2));
+        model(&store)?;
+        let vb = other.vb(DType::F32, &Device::Cpu);
+        vb.pp("a").get(5, "weight")?;
+        vb.pp("b").get((2, 3), "weight")?;
+        vb.get(1, "extra")?;
+        other.save(&path)?;
+        let before = values(&store, "b.weight");
+        let error = store.load(&path).expect_err("another model's weights").to_string();
+        for part in ["w.safetensors", "a.weight", "[4]", "[5]", "extra", "a.running_var"] {
+            assert!(error.contains(part), "{part} is not in: {error}");
+        }
+        assert_eq!(values(&store, "b.weight"), before);
+        let report = store.load_matching(&path)?;
+        assert_eq!(report.matched, ["b.weight"]);
+        assert_eq!(values(&store, "b.weight"), [0.0; 6]);
+        Ok(())
+    }
+}

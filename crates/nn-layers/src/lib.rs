@@ -1,0 +1,1 @@
+//! Layers with the parameter names, defaults and numbers of PyTorch.

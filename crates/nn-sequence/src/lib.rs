@@ -1,0 +1,1 @@
+//! Recurrent networks, sequence to sequence, Transformers. Their layers and models arrive with their own work.

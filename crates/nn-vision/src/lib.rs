@@ -1,0 +1,1 @@
+//! The classic vision networks, one family a file.
