@@ -2,5 +2,7 @@
 //! does, and a CPU kernel where that is faster.
 
 mod kernel;
+mod window;
 
 pub use kernel::update_in_place;
+pub use window::Rounding;
