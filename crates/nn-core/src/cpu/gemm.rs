@@ -76,7 +76,14 @@ enum Start {
 /// # Safety
 /// `dst` points at `a.rows` rows of `b.cols` elements, `row` elements apart, that may be written and that `a`, `b`
 /// and other threads do not touch; with [`Start::Sum`] they are initialised.
-unsafe fn raw<T: Element>(dst: *mut T, row: usize, a: Mat<T>, b: Mat<T>, start: Start, threads: gemm::Parallelism) {
+unsafe fn raw<T: Element>(
+    dst: *mut T,
+    row: usize,
+    a: Mat<T>,
+    b: Mat<T>,
+    start: Start,
+    threads: gemm::Parallelism,
+) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(a.cols, b.rows, "gemm: inner dimensions differ");
     assert!(a.fits() && b.fits(), "gemm: a matrix reaches beyond its slice");
