@@ -37,3 +37,8 @@ impl Observer for Outputs {
         }
     }
 }
+
+/// The example in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
