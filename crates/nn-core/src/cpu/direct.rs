@@ -1,8 +1,9 @@
-//! Convolution of stride 1 straight from the padded image: no patches are copied.
+//! Convolution straight from the padded image: no patches are copied.
 //!
 //! With the lines of the padded image end to end, `pitch` apart, what tap `(c, kh, kw)` sees for consecutive outputs is
 //! consecutive too: a matrix product whose right factor has overlapping rows. The outputs between the end of a line and
-//! the start of the next are computed and thrown away.
+//! the start of the next are computed and thrown away. A stride takes every so many lines and columns apart into images
+//! of their own (phases), in which it is a stride of 1.
 //!
 //! Source: the register blocking of Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication", with
 //! shifted views in place of the packed right factor as in Zhang et al. 2018, arXiv:1809.10170.
@@ -14,6 +15,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::patches::Patches;
+use crate::ops::window::Window;
 
 /// Outputs of a tile: a multiple of what any instruction set computes at once.
 const BLOCK: usize = 64;
@@ -24,21 +26,32 @@ const NEAR: usize = 6 * 1024;
 
 /// Whether the outputs thrown away are few, and the patches not copied many.
 pub(crate) fn suits(p: &Patches) -> bool {
-    let [rows, cols] = p.windows;
-    rows.stride == 1 && cols.stride == 1 && p.taps() > 1 && 2 * p.output[1] > pitch(p)
+    let plain = p.taps() == 1 && p.windows.iter().all(|w| w.stride == 1);
+    !plain && 2 * p.output[1] > pitch(p)
 }
 
-/// From the start of a padded line to the start of the next.
+/// Steps of the stride that a window reaches beyond its first pixel.
+fn reach(w: &Window) -> usize {
+    (w.span() - 1) / w.stride
+}
+
+/// From the start of a padded line of a phase to the start of the next.
 pub(crate) fn pitch(p: &Patches) -> usize {
-    p.output[1] - 1 + p.windows[1].span()
+    p.output[1] + reach(&p.windows[1])
+}
+
+/// Phases along an axis that a tap can fall on.
+fn phases(w: &Window) -> usize {
+    w.stride.min(w.span())
 }
 
 /// The lines that some output rows see, padded, and where its taps fall.
 struct Padded {
+    /// Channel by channel, phase by phase.
     data: Vec<f32>,
     /// Of each tap `(c, kh, kw)`: what it sees for the first output.
     offsets: Vec<usize>,
-    /// Elements of one channel.
+    /// Elements of one phase of one channel.
     plane: usize,
     /// Outputs from the first to the last, those between lines included.
     outputs: usize,
@@ -46,36 +59,52 @@ struct Padded {
 
 impl Padded {
     fn new(p: &Patches, x: &[f32], rows: Range<usize>) -> Self {
-        let ([h, w], [vertical, horizontal]) = (p.input, p.windows);
+        let (w, [vertical, horizontal]) = (p.input[1], &p.windows);
         let (channels, pitch) = (x.len() / p.plane(), pitch(p));
-        let lines = rows.len() - 1 + vertical.span();
-        let plane = lines * pitch;
-        let outputs = (rows.len() - 1) * pitch + p.output[1];
+        let plane = (rows.len() + reach(vertical)) * pitch;
+        let phases = [phases(vertical), phases(horizontal)];
         // Tiles are computed whole: the last one may read a block beyond the last output's last tap.
-        let mut data = vec![0.0; channels * plane + BLOCK];
-        for (padded, x) in data.chunks_exact_mut(plane).zip(x.chunks_exact(p.plane())) {
+        let mut data = vec![0.0; channels * phases[0] * phases[1] * plane + BLOCK];
+        for (n, padded) in data.chunks_exact_mut(plane).take(channels * phases[0] * phases[1]).enumerate() {
+            let (channel, phase) = (n / (phases[0] * phases[1]), [n / phases[1] % phases[0], n % phases[1]]);
+            let x = &x[channel * p.plane()..(channel + 1) * p.plane()];
             for (line, padded) in padded.chunks_exact_mut(pitch).enumerate() {
-                let Some(y) = (rows.start + line).checked_sub(vertical.padding[0]).filter(|&y| y < h) else {
-                    continue;
-                };
-                // What the windows do not reach is left out.
-                let room = &mut padded[horizontal.padding[0].min(pitch)..];
-                let seen = room.len().min(w);
-                room[..seen].copy_from_slice(&x[y * w..][..seen]);
+                let below = (rows.start + line) * vertical.stride + phase[0];
+                if let Some(y) = below.checked_sub(vertical.padding[0]).filter(|&y| y < p.input[0]) {
+                    copy_phase(&x[y * w..(y + 1) * w], padded, horizontal, phase[1]);
+                }
             }
         }
-        let taps = (0..channels).flat_map(|c| {
-            (0..vertical.kernel).flat_map(move |kh| {
-                let line = c * plane + kh * vertical.dilation * pitch;
-                (0..horizontal.kernel).map(move |kw| line + kw * horizontal.dilation)
-            })
-        });
-        Self { data, offsets: taps.collect(), plane, outputs }
+        let place = |tap: usize, w: &Window| (tap * w.dilation % w.stride, tap * w.dilation / w.stride);
+        let mut offsets = Vec::with_capacity(channels * p.taps());
+        for channel in 0..channels {
+            for (row, line) in (0..vertical.kernel).map(|tap| place(tap, vertical)) {
+                for (column, first) in (0..horizontal.kernel).map(|tap| place(tap, horizontal)) {
+                    let phase = (channel * phases[0] + row) * phases[1] + column;
+                    offsets.push(phase * plane + line * pitch + first);
+                }
+            }
+        }
+        Self { data, offsets, plane, outputs: (rows.len() - 1) * pitch + p.output[1] }
     }
 
-    /// Tiles of [`BLOCK`] outputs may be read at every tap.
+    /// Whether `outputs` numbers may be read at every tap.
     fn allows(&self, outputs: usize) -> bool {
-        self.offsets.last().is_none_or(|last| last + outputs <= self.data.len())
+        self.offsets.iter().all(|tap| tap + outputs <= self.data.len())
+    }
+}
+
+/// `padded[i] = x[i · stride + phase − padding]`, where `x` has such a pixel.
+fn copy_phase(x: &[f32], padded: &mut [f32], w: &Window, phase: usize) {
+    let first = w.padding[0].saturating_sub(phase).div_ceil(w.stride);
+    let Some(padded) = padded.get_mut(first..) else { return };
+    let Some(x) = x.get(first * w.stride + phase - w.padding[0]..) else { return };
+    match w.stride {
+        1 => {
+            let seen = x.len().min(padded.len());
+            padded[..seen].copy_from_slice(&x[..seen]);
+        }
+        stride => padded.iter_mut().zip(x.iter().step_by(stride)).for_each(|(padded, &x)| *padded = x),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The convolutions of stride 1 that need no patches: forward, and both gradients as convolutions of their own.
+//! The convolutions that need no patches: forward, and both gradients as convolutions of their own.
 
 use super::Plan;
 use super::backward::{SHARES, SMALL};

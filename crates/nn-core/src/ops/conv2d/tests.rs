@@ -74,6 +74,13 @@ fn single_precision_equals_double() -> Result<()> {
         cases.push(([2, 3, 9, 8], [c_out, 3, 3, 3], padded(1, 1)));
     }
     cases.push(([3, 2, 40, 37], [13, 2, 5, 4], Convolution { dilation: [2, 3], ..padded(3, 1) }));
+    cases.push(([2, 3, 30, 31], [5, 3, 7, 7], Convolution { stride: [2, 2], ..padded(3, 3) }));
+    cases.push((
+        [1, 3, 37, 35],
+        [8, 3, 5, 3],
+        Convolution { stride: [3, 2], dilation: [2, 3], ..padded(4, 1) },
+    ));
+    cases.push(([2, 8, 15, 14], [12, 8, 1, 1], Convolution { stride: [2, 2], ..padded(0, 0) }));
     cases.push(([1, 70, 20, 20], [64, 70, 3, 3], padded(1, 1)));
     cases.push(([2, 6, 12, 30], [4, 3, 1, 7], Convolution { groups: 2, ..padded(0, 3) }));
     for (x, w, p) in cases {
