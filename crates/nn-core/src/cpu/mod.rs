@@ -2,9 +2,13 @@
 //!
 //! The only place with `unsafe`.
 
+pub(crate) mod axis;
+pub(crate) mod blank;
 mod element;
 pub(crate) mod gemm;
+mod math;
 pub(crate) mod parallel;
 pub(crate) mod simd;
+pub(crate) mod vector;
 
 pub(crate) use element::Element;
