@@ -36,7 +36,7 @@ pub(crate) trait Element:
 }
 
 macro_rules! element {
-    ($t:ident, $single:expr, $($function:ident: $path:path),*) => {
+    ($t:ident, [$as_f32:expr, $from_f32:expr], $($function:ident: $path:path),*) => {
         impl Element for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -53,11 +53,11 @@ macro_rules! element {
             }
 
             fn as_f32(x: &[Self]) -> Option<&[f32]> {
-                ($single.0)(x)
+                ($as_f32)(x)
             }
 
             fn from_f32(x: Vec<f32>) -> Option<Vec<Self>> {
-                ($single.1)(x)
+                ($from_f32)(x)
             }
 
             #[inline(always)]
@@ -75,5 +75,5 @@ macro_rules! element {
     };
 }
 
-element!(f32, (Some, Some), exp: math::exp, ln: math::ln, ln_1p: math::ln_1p, tanh: math::tanh, sigmoid: math::sigmoid);
-element!(f64, (|_| None, |_| None), exp: f64::exp, ln: f64::ln, ln_1p: f64::ln_1p, tanh: f64::tanh, sigmoid: math::sigmoid_f64);
+element!(f32, [Some, Some], exp: math::exp, ln: math::ln, ln_1p: math::ln_1p, tanh: math::tanh, sigmoid: math::sigmoid);
+element!(f64, [|_| None, |_| None], exp: f64::exp, ln: f64::ln, ln_1p: f64::ln_1p, tanh: f64::tanh, sigmoid: math::sigmoid_f64);

@@ -12,7 +12,6 @@ mod math;
 pub(crate) mod parallel;
 pub(crate) mod patches;
 pub(crate) mod simd;
-pub(crate) mod sum;
 pub(crate) mod vector;
 
 pub(crate) use element::Element;
