@@ -5,6 +5,7 @@
 mod element;
 pub(crate) mod gemm;
 pub(crate) mod parallel;
+pub(crate) mod phases;
 pub(crate) mod simd;
 
 pub(crate) use element::Element;
