@@ -13,7 +13,7 @@ pub(super) struct Series {
 /// Whether single points are to be seen.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Marks {
-    /// A dot at every point, unless there are too many.
+    /// A dot at every point, one an epoch, unless they come too close.
     Dots,
     /// The line only.
     Line,
@@ -40,13 +40,13 @@ pub(super) struct Chart {
     pub(super) series: Vec<Series>,
 }
 
-const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 280.0;
+const WIDTH: f64 = 430.0;
+const HEIGHT: f64 = 270.0;
 /// The plot inside: left, top, right, bottom.
-const PLOT: [f64; 4] = [54.0, 10.0, WIDTH - 14.0, HEIGHT - 38.0];
+const PLOT: [f64; 4] = [54.0, 10.0, WIDTH - 12.0, HEIGHT - 38.0];
 const LOG_SPREAD: f64 = 25.0;
-/// More dots than this would hide the line.
-const MAX_DOTS: usize = 40;
+/// Dots closer to each other than this would hide the line.
+const DOT_SPACE: f64 = 12.0;
 /// More points than this are thinned out: the plot has about as many pixels.
 const MAX_POINTS: usize = 500;
 
@@ -106,7 +106,7 @@ impl Chart {
             svg,
             "<line class=\"axis\" x1=\"{left}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>"
         );
-        let step = round_step(self.epochs / 8.0).max(1.0);
+        let step = round_step(self.epochs / 7.0).max(1.0);
         let ticks = (0..).map(|i| f64::from(i) * step).take_while(|&t| t <= self.epochs + 1e-9);
         for tick in ticks {
             let x = self.x(tick);
@@ -141,7 +141,7 @@ impl Chart {
         }
         let class = series.class;
         let _ = write!(svg, "<path class=\"{class}\" d=\"{d}\"/>");
-        if series.marks == Marks::Dots && series.points.len() <= MAX_DOTS {
+        if series.marks == Marks::Dots && self.x(1.0) - self.x(0.0) >= DOT_SPACE {
             for &(x, y) in series.points.iter().filter(|(_, y)| y.is_finite()) {
                 let (name, label) = (series.name, axis.exact(y));
                 let (cx, cy) = (self.x(x), axis.y(y));
@@ -228,7 +228,7 @@ impl Axis {
     }
 
     fn note(&self) -> &'static str {
-        if self.log { " (logarithmic)" } else { "" }
+        if self.log { " (log)" } else { "" }
     }
 }
 

@@ -34,13 +34,13 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 
-/// Seconds as people say them: `8.4 s`, `3 min 20 s`, `5 h 07 min`.
+/// Seconds, short: `8.4 s`, `3:20 min`, `5:07 h`.
 pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
         0..60 => format!("{seconds:.1} s"),
-        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+        60..3600 => format!("{}:{:02} min", whole / 60, whole % 60),
+        _ => format!("{}:{:02} h", whole / 3600, whole / 60 % 60),
     }
 }
 
@@ -70,11 +70,8 @@ mod tests {
             [0, 999, 1000, 44_426, 1_234_567].map(count),
             ["0", "999", "1,000", "44,426", "1,234,567"]
         );
-        assert_eq!(
-            [8.42, 59.4, 200.2, 18_430.0].map(duration),
-            ["8.4 s", "59.4 s", "3 min 20 s", "5 h 07 min"]
-        );
-        assert_eq!(duration(59.97), "1 min 00 s");
+        assert_eq!([8.42, 59.4, 200.2, 18_430.0].map(duration), ["8.4 s", "59.4 s", "3:20 min", "5:07 h"]);
+        assert_eq!(duration(59.97), "1:00 min");
         let dates = [0, 951_782_400, 1_709_164_800, 1_763_784_059].map(date);
         let known =
             ["1970-01-01 00:00 UTC", "2000-02-29 00:00 UTC", "2024-02-29 00:00 UTC", "2025-11-22 04:00 UTC"];
