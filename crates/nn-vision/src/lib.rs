@@ -1,1 +1,3 @@
 //! The classic vision networks, one family a file.
+
+pub mod preprocess;
