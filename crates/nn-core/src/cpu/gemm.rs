@@ -1,6 +1,8 @@
 //! Matrix products on slices, over the `gemm` crate.
 #![allow(unsafe_code)]
 
+use rayon::prelude::*;
+
 use super::Element;
 
 /// A matrix inside a slice: element `(i, j)` is `data[i * row + j * col]`.
@@ -34,38 +36,71 @@ fn last_index(rows: usize, cols: usize, row: usize, col: usize) -> Option<usize>
     (rows > 0 && cols > 0).then(|| (rows - 1) * row + (cols - 1) * col)
 }
 
-/// What happens to the numbers that were there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Write {
-    Overwrite,
-    Add,
+/// Products at least this large are worth several threads (the library's own measure, multiply-adds).
+const WORTH_THREADS: usize = 48 * 48 * 256;
+
+/// `a · b` as a new row-major vector; on several threads if it is large enough.
+///
+/// Every element is summed over the inner dimension in one order, however rows and columns are cut for threads.
+pub(crate) fn product<T: Element>(a: Mat<T>, b: Mat<T>) -> Vec<T> {
+    let (m, n) = (a.rows, b.cols);
+    let mut y = Vec::with_capacity(m * n);
+    // SAFETY: the vector has room for m × n elements, which the product writes without reading them.
+    unsafe {
+        raw(y.as_mut_ptr(), n, a, b, Start::Empty, threads(m * n * a.cols));
+        y.set_len(m * n);
+    }
+    y
 }
 
-/// `dst = a · b` or `dst += a · b`, row-major, with `row` elements from one row of `dst` to the next; one thread.
-///
-/// Each element is summed in the order of the inner dimension, so how a product is cut into rows and columns for
-/// several threads does not change it.
-pub(crate) fn gemm<T: Element>(dst: &mut [T], row: usize, a: Mat<T>, b: Mat<T>, write: Write) {
+/// `dst += a · b` on a row-major `dst`; on several threads if it is large enough.
+pub(crate) fn add_product<T: Element>(dst: &mut [T], a: Mat<T>, b: Mat<T>) {
+    assert_eq!(dst.len(), a.rows * b.cols, "gemm: dst has another size");
+    // SAFETY: `dst` has exactly the product's size and is borrowed mutably, so `a` and `b` do not overlap it.
+    unsafe { raw(dst.as_mut_ptr(), b.cols, a, b, Start::Sum, threads(a.rows * b.cols * a.cols)) }
+}
+
+fn threads(work: usize) -> gemm::Parallelism {
+    if work < WORTH_THREADS { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(0) }
+}
+
+/// What the destination holds before the product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// Nothing that may be read.
+    Empty,
+    /// Numbers to add to.
+    Sum,
+}
+
+/// # Safety
+/// `dst` points at `a.rows` rows of `b.cols` elements, `row` elements apart, that may be written and that `a`, `b`
+/// and other threads do not touch; with [`Start::Sum`] they are initialised.
+unsafe fn raw<T: Element>(
+    dst: *mut T,
+    row: usize,
+    a: Mat<T>,
+    b: Mat<T>,
+    start: Start,
+    threads: gemm::Parallelism,
+) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(a.cols, b.rows, "gemm: inner dimensions differ");
     assert!(a.fits() && b.fits(), "gemm: a matrix reaches beyond its slice");
-    assert!(row >= n, "gemm: rows of dst overlap");
-    assert!(last_index(m, n, row, 1).is_none_or(|i| i < dst.len()), "gemm: dst is too short");
     if m == 0 || n == 0 {
         return;
     }
-    let alpha = if write == Write::Add { T::ONE } else { T::ZERO };
-    // SAFETY: all three matrices lie inside their slices (asserted above), `dst` is borrowed mutably and so
-    // overlaps neither `a` nor `b`, and `Overwrite` reads nothing of `dst`.
+    let alpha = if start == Start::Sum { T::ONE } else { T::ZERO };
+    // SAFETY: `a` and `b` lie inside their slices (asserted above), `dst` is the caller's promise.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            dst.as_mut_ptr(),
+            dst,
             1,
             row as isize,
-            write == Write::Add,
+            start == Start::Sum,
             a.data.as_ptr(),
             a.col as isize,
             a.row as isize,
@@ -77,8 +112,101 @@ pub(crate) fn gemm<T: Element>(dst: &mut [T], row: usize, a: Mat<T>, b: Mat<T>, 
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            threads,
         );
+    }
+}
+
+/// Makes `count` row-major `[rows, cols]` matrices, end to end, by handing out their bands of `band` columns.
+///
+/// `f(matrix, first column, columns)` fills a band; bands run on several threads if `work`, the multiply-adds in
+/// all, is worth it. How matrices are cut depends on their size alone, never on the threads.
+pub(crate) fn by_bands<T: Element>(
+    [count, rows, cols]: [usize; 3],
+    band: usize,
+    work: usize,
+    f: impl Fn(usize, usize, Empty<T>) -> Filled<T> + Sync,
+) -> Vec<T> {
+    let band = band.clamp(1, cols.max(1));
+    let per_matrix = cols.div_ceil(band);
+    let mut out: Vec<T> = Vec::with_capacity(count * rows * cols);
+    let start = Shared(out.as_mut_ptr());
+    let task = |i: usize| {
+        let (matrix, first) = (i / per_matrix, i % per_matrix * band);
+        // SAFETY: inside the vector's capacity: `matrix < count` and `first < cols`.
+        let dst = unsafe { start.get().add(matrix * rows * cols + first) };
+        f(matrix, first, Empty { dst, rows, cols: band.min(cols - first), row: cols });
+    };
+    let tasks = if rows == 0 { 0 } else { count * per_matrix };
+    if work < WORTH_THREADS || tasks < 2 {
+        (0..tasks).for_each(task);
+    } else {
+        (0..tasks).into_par_iter().for_each(task);
+    }
+    // SAFETY: the bands cover every column of every matrix, and `f` can only return by filling its band.
+    unsafe { out.set_len(count * rows * cols) };
+    out
+}
+
+/// A pointer that threads may share because each writes its own columns.
+struct Shared<T>(*mut T);
+// SAFETY: `by_bands` gives every task columns of its own.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(&self) -> *mut T {
+        self.0
+    }
+}
+
+/// Columns of a matrix that hold nothing yet and belong to one task alone.
+pub(crate) struct Empty<T> {
+    dst: *mut T,
+    rows: usize,
+    cols: usize,
+    row: usize,
+}
+
+/// Columns of a matrix that hold numbers.
+pub(crate) struct Filled<T>(Empty<T>);
+
+impl<T: Element> Empty<T> {
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Fills the band with `a · b`.
+    pub(crate) fn product(self, a: Mat<T>, b: Mat<T>) -> Filled<T> {
+        self.check(a, b);
+        // SAFETY: the band is writable and this task's alone (`by_bands`), and has the product's size.
+        unsafe { raw(self.dst, self.row, a, b, Start::Empty, gemm::Parallelism::None) };
+        Filled(self)
+    }
+
+    /// Fills row `i` of the band with `values[i]`.
+    pub(crate) fn rows(self, values: &[T]) -> Filled<T> {
+        assert_eq!(values.len(), self.rows, "bands: one value a row");
+        for (i, &value) in values.iter().enumerate() {
+            for j in 0..self.cols {
+                // SAFETY: `i < rows` and `j < cols` of a band that is this task's alone.
+                unsafe { self.dst.add(i * self.row + j).write(value) };
+            }
+        }
+        Filled(self)
+    }
+
+    fn check(&self, a: Mat<T>, b: Mat<T>) {
+        assert_eq!((self.rows, self.cols), (a.rows, b.cols), "bands: the product has another size");
+    }
+}
+
+impl<T: Element> Filled<T> {
+    /// Adds `a · b`.
+    pub(crate) fn add_product(self, a: Mat<T>, b: Mat<T>) -> Self {
+        self.0.check(a, b);
+        // SAFETY: as in `Empty::product`, and the band has been filled.
+        unsafe { raw(self.0.dst, self.0.row, a, b, Start::Sum, gemm::Parallelism::None) };
+        self
     }
 }
 
@@ -93,19 +221,48 @@ mod tests {
         let (at, bt) = ([1f64, 4.0, 2.0, 5.0, 3.0, 6.0], [1f64, 2.0, 0.0, 0.0, 1.0, 3.0]);
         for a in [Mat::new(&a, 2, 3), Mat::new(&at, 3, 2).t()] {
             for b in [Mat::new(&b, 3, 2), Mat::new(&bt, 2, 3).t()] {
-                let mut y = [9.0; 6];
-                gemm(&mut y, 3, a, b, Write::Overwrite);
-                assert_eq!(y, [5.0, 11.0, 9.0, 14.0, 23.0, 9.0]);
-                gemm(&mut y, 3, a, b, Write::Add);
-                assert_eq!(y, [10.0, 22.0, 9.0, 28.0, 46.0, 9.0]);
+                let mut y = product(a, b);
+                assert_eq!(y, [5.0, 11.0, 14.0, 23.0]);
+                add_product(&mut y, a, b);
+                assert_eq!(y, [10.0, 22.0, 28.0, 46.0]);
             }
         }
     }
 
     #[test]
-    fn an_empty_inner_dimension_writes_zeros() {
-        let mut y = [7f32; 4];
-        gemm(&mut y, 2, Mat::new(&[], 2, 0), Mat::new(&[], 0, 2), Write::Overwrite);
-        assert_eq!(y, [0.0; 4]);
+    fn an_empty_inner_dimension_gives_zeros() {
+        assert_eq!(product::<f32>(Mat::new(&[], 2, 0), Mat::new(&[], 0, 2)), [0.0; 4]);
+        assert!(product::<f32>(Mat::new(&[], 0, 3), Mat::new(&[0.0; 6], 3, 2)).is_empty());
+    }
+
+    #[test]
+    fn bands_make_the_whole_product_whatever_their_width() {
+        let a: Vec<f64> = (0..6).map(f64::from).collect();
+        let b: Vec<f64> = (0..21).map(|i| f64::from(i) - 7.0).collect();
+        let whole = product(Mat::new(&a, 2, 3), Mat::new(&b, 3, 7));
+        for band in [1, 2, 3, 7, 100] {
+            let y = by_bands([1, 2, 7], band, usize::MAX, |_, first, empty| {
+                let n = empty.cols();
+                let b = Mat { data: &b[first..], rows: 3, cols: n, row: 7, col: 1 };
+                empty.rows(&[0.0, 0.0]).add_product(Mat::new(&a, 2, 3), b)
+            });
+            assert_eq!(y, whole);
+        }
+    }
+
+    #[test]
+    fn large_products_do_not_depend_on_the_number_of_threads() {
+        let (m, n, k) = (130, 170, 300);
+        let mut draws = crate::Random::new(5).draws();
+        let mut numbers = |len: usize| (0..len).map(|_| draws.normal() as f32).collect::<Vec<_>>();
+        let (a, b) = (numbers(m * k), numbers(k * n));
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            pool.install(|| product(Mat::new(&a, m, k), Mat::new(&b, k, n)))
+        };
+        let one = run(1);
+        for threads in [2, 3, 5] {
+            assert!(one.iter().zip(run(threads)).all(|(x, y)| x.to_bits() == y.to_bits()));
+        }
     }
 }

@@ -5,6 +5,8 @@
 mod element;
 pub(crate) mod gemm;
 pub(crate) mod parallel;
+pub(crate) mod patches;
 pub(crate) mod simd;
+pub(crate) mod sum;
 
 pub(crate) use element::Element;
