@@ -36,16 +36,16 @@ pub(crate) fn run() -> Result<()> {
             Work::Cargo(cargo) => cargo.command_line(),
             Work::Tidy => "cargo xtask tidy".to_owned(),
         };
-        eprintln!("[{}/{count}] {}: {command}", i + 1, step.name);
+        output::note(format_args!("[{}/{count}] {}: {command}", i + 1, step.name));
         let begin = Instant::now();
         let result = match &step.work {
             Work::Cargo(cargo) => cargo.run(),
             Work::Tidy => tidy::run(&workspace::root()),
         };
         result.advise(format!("to repeat this step alone: {command}"))?;
-        eprintln!("[{}/{count}] {}: passed in {}", i + 1, step.name, seconds(begin));
+        output::note(format_args!("[{}/{count}] {}: passed in {}", i + 1, step.name, seconds(begin)));
     }
-    eprintln!("all {count} checks passed in {}", seconds(begin));
+    output::note(format_args!("all {count} checks passed in {}", seconds(begin)));
     Ok(())
 }
 

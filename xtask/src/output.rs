@@ -30,6 +30,11 @@ pub(crate) fn line(text: impl Display) -> Result<()> {
     }
 }
 
+/// Writes a line to standard error: progress and remarks. A reader that went away does not stop the work.
+pub(crate) fn note(text: impl Display) {
+    let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+}
+
 /// Writes a JSON document, indented.
 pub(crate) fn json(document: &impl Serialize) -> Result<()> {
     line(serde_json::to_string_pretty(document).context("cannot write JSON")?)
@@ -126,10 +131,7 @@ mod tests {
         let mut table = Table::new(&[("name", Align::Left), ("size", Align::Right), ("", Align::Left)]);
         table.row(["a".to_owned(), "1,000".to_owned(), "×".to_owned()]);
         table.row(["long name".to_owned(), "7".to_owned()]);
-        assert_eq!(
-            table.to_string(),
-            "  name        size\n  a          1,000  ×\n  long name      7"
-        );
+        assert_eq!(table.to_string(), "  name        size\n  a          1,000  ×\n  long name      7");
     }
 
     #[test]

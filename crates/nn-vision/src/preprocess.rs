@@ -212,16 +212,20 @@ impl Picture {
         sum.into_iter().map(|sum| ((sum + count / 2) / count) as u8).collect()
     }
 
+    /// The bytes channel by channel, `[C, H, W]`, row-major.
+    pub fn planes(&self) -> Vec<u8> {
+        let c = self.channels.count();
+        (0..c).flat_map(|channel| self.pixels.iter().skip(channel).step_by(c).copied()).collect()
+    }
+
     /// `[C, H, W]` in [0, 1], `f32` on the CPU.
     ///
     /// # Errors
     /// Never for a picture that fits into memory.
     pub fn to_tensor(&self) -> Result<Tensor> {
-        let values: Vec<f32> = self.pixels.iter().map(|&v| f32::from(v) / 255.0).collect();
+        let values: Vec<f32> = self.planes().into_iter().map(|v| f32::from(v) / 255.0).collect();
         let [height, width] = self.size;
-        Tensor::from_vec(values, (height, width, self.channels.count()), &Device::Cpu)?
-            .permute((2, 0, 1))? // [C, H, W]
-            .contiguous()
+        Tensor::from_vec(values, (self.channels.count(), height, width), &Device::Cpu)
     }
 }
 

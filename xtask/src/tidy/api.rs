@@ -15,12 +15,16 @@ pub(super) fn parameters(source: &Source) -> Vec<Finding> {
         let mut report = |message: String| findings.push(Finding::new(&source.path, function.line, message));
         let count = function.parameters.len();
         if count > MAX_PARAMETERS {
-            report(format!("pub fn {name} takes {count} parameters, at most {MAX_PARAMETERS}: group them in a struct"));
+            report(format!(
+                "pub fn {name} takes {count} parameters, at most {MAX_PARAMETERS}: group them in a struct"
+            ));
         }
         for parameter in &function.parameters {
             let kind = parameter.split_once(':').map_or("", |(_, kind)| kind.trim());
             if matches!(kind, "bool" | "&bool" | "&mut bool" | "Option<bool>") {
-                report(format!("pub fn {name} takes a bool (`{parameter}`): use an enum that says what it means"));
+                report(format!(
+                    "pub fn {name} takes a bool (`{parameter}`): use an enum that says what it means"
+                ));
             }
         }
     }
@@ -30,7 +34,8 @@ pub(super) fn parameters(source: &Source) -> Vec<Finding> {
 pub(super) fn quiet(source: &Source) -> Vec<Finding> {
     let library = source.path.starts_with("crates/") && source.path.contains("/src/");
     let end = if library { source.tests_start() } else { 0 };
-    let uses = LOUD.iter().flat_map(|name| source.words(name.trim_end_matches('!')).map(move |at| (*name, at)));
+    let uses =
+        LOUD.iter().flat_map(|name| source.words(name.trim_end_matches('!')).map(move |at| (*name, at)));
     uses.filter(|&(name, at)| at < end && source.code[at..].starts_with(name))
         .map(|(name, at)| {
             let message = format!("`{name}` in a library crate: return a value or an error");

@@ -28,7 +28,8 @@ pub(super) fn files(tree: &Tree) -> Result<Vec<Finding>> {
     let mut scripts = String::new();
     for name in tree.in_folder(FOLDER).filter(|name| name.ends_with(".py")) {
         let path = format!("{FOLDER}/{name}");
-        scripts += &fs::read_to_string(tree.root.join(&path)).with_context(|| format!("cannot read {path}"))?;
+        scripts +=
+            &fs::read_to_string(tree.root.join(&path)).with_context(|| format!("cannot read {path}"))?;
     }
     let mut findings = Vec::new();
     for name in tree.in_folder(FOLDER) {
@@ -44,7 +45,8 @@ pub(super) fn files(tree: &Tree) -> Result<Vec<Finding>> {
 fn problems(stem: &str, size: u64, scripts: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if size > MAX_BYTES && !LARGE.iter().any(|(name, _)| *name == stem) {
-        problems.push(format!("{size} bytes; golden data has at most {MAX_BYTES}: smaller sizes prove as much"));
+        problems
+            .push(format!("{size} bytes; golden data has at most {MAX_BYTES}: smaller sizes prove as much"));
     }
     let named = |quote: char| scripts.contains(&format!("{quote}{stem}{quote}"));
     if !named('"') && !named('\'') {

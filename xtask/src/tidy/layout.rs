@@ -77,7 +77,11 @@ pub(super) fn ignored_tests(source: &Source) -> Vec<Finding> {
     let attributes = source.code.match_indices("#[ignore");
     attributes
         .map(|(at, _)| {
-            Finding::new(&source.path, source.line_of(at), "a test that never runs proves nothing: fix or delete")
+            Finding::new(
+                &source.path,
+                source.line_of(at),
+                "a test that never runs proves nothing: fix or delete",
+            )
         })
         .collect()
 }
@@ -100,9 +104,15 @@ mod tests {
     fn an_op_or_model_without_source_is_seen() {
         let bare = "//! An op.\n\n// Source: outside the header\n";
         assert_eq!(lines(provenance, "crates/nn-core/src/ops/relu.rs", bare), [1]);
-        assert_eq!(lines(provenance, "crates/nn-vision/src/vgg.rs", "//! VGG.\n//! Why not Candle's: x\n"), [1]);
+        assert_eq!(
+            lines(provenance, "crates/nn-vision/src/vgg.rs", "//! VGG.\n//! Why not Candle's: x\n"),
+            [1]
+        );
         assert_eq!(lines(provenance, "crates/nn-vision/src/vgg.rs", "//! VGG.\n//! Source: x\n"), []);
-        assert_eq!(lines(provenance, "crates/nn-core/src/ops/relu.rs", "//! A.\n//! Why not Candle's: x\n"), []);
+        assert_eq!(
+            lines(provenance, "crates/nn-core/src/ops/relu.rs", "//! A.\n//! Why not Candle's: x\n"),
+            []
+        );
         assert_eq!(lines(provenance, "crates/nn-core/src/ops/mod.rs", bare), []);
         assert_eq!(lines(provenance, "crates/nn-core/src/ctx.rs", bare), []);
     }

@@ -17,7 +17,15 @@ const SAFETY_REACH: usize = 8;
 /// Parts of `candle_nn` that are not used here, and what is.
 const BANNED: &[(&[&str], &str)] = &[
     (
-        &["BatchNorm", "BatchNormConfig", "batch_norm", "LayerNorm", "LayerNormConfig", "layer_norm", "layer_norm_no_bias"],
+        &[
+            "BatchNorm",
+            "BatchNormConfig",
+            "batch_norm",
+            "LayerNorm",
+            "LayerNormConfig",
+            "layer_norm",
+            "layer_norm_no_bias",
+        ],
         "its norms drop gradients or put NaN into running statistics",
     ),
     (&["RmsNorm", "rms_norm", "rms_norm_non_quant", "GroupNorm", "group_norm"], "its norms drop gradients"),
@@ -25,13 +33,20 @@ const BANNED: &[(&[&str], &str)] = &[
     (&["ops", "rotary_emb"], "its ops have no backward"),
     (&["loss"], "its losses overflow and know only rank 2"),
     (&["optim", "Optimizer", "SGD", "AdamW", "ParamsAdamW"], "its optimisers have no momentum and no order"),
-    (&["rnn", "RNN", "LSTM", "LSTMConfig", "LSTMState", "lstm", "GRU", "GRUConfig", "GRUState", "gru"], "its recurrent layers start wrong and stack wrong"),
+    (
+        &["rnn", "RNN", "LSTM", "LSTMConfig", "LSTMState", "lstm", "GRU", "GRUConfig", "GRUState", "gru"],
+        "its recurrent layers start wrong and stack wrong",
+    ),
     (&["VarMap"], "its order changes from run to run; `nn_core::ParamStore` keeps names in order"),
 ];
 
 /// Methods of Candle's `Tensor` whose gradient is wrong or refused.
 const BANNED_METHODS: &[&str] = &[
-    "max_pool2d", "max_pool2d_with_stride", "avg_pool2d", "avg_pool2d_with_stride", "upsample_nearest2d",
+    "max_pool2d",
+    "max_pool2d_with_stride",
+    "avg_pool2d",
+    "avg_pool2d_with_stride",
+    "upsample_nearest2d",
     "upsample_bilinear2d",
 ];
 
@@ -63,10 +78,15 @@ pub(super) fn bridge(source: &Source) -> Vec<Finding> {
         return Vec::new();
     }
     let storage = source.words("CpuStorage").map(|at| (at, "`CpuStorage`"));
-    let detached = source.code.match_indices("_no_bwd").map(|(at, _)| (at, "`_no_bwd`, which drops gradients silently,"));
+    let detached = source
+        .code
+        .match_indices("_no_bwd")
+        .map(|(at, _)| (at, "`_no_bwd`, which drops gradients silently,"));
     storage
         .chain(detached)
-        .map(|(at, what)| Finding::new(&source.path, source.line_of(at), format!("{what} belongs to {BRIDGE} alone")))
+        .map(|(at, what)| {
+            Finding::new(&source.path, source.line_of(at), format!("{what} belongs to {BRIDGE} alone"))
+        })
         .collect()
 }
 
