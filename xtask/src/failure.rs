@@ -131,7 +131,12 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
     let score = |candidate: &str| {
         let candidate = plain(candidate);
         let prefix = !wanted.is_empty() && candidate.starts_with(&wanted);
-        if prefix { 0.9 } else { strsim::normalized_damerau_levenshtein(&wanted, &candidate) }
+        // Of several that begin so, the shortest.
+        if prefix {
+            1.0 - candidate.len() as f64 / 1000.0
+        } else {
+            strsim::normalized_damerau_levenshtein(&wanted, &candidate)
+        }
     };
     let scored = candidates.into_iter().map(|candidate| (score(candidate), candidate));
     scored.filter(|(score, _)| *score >= 0.5).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
