@@ -21,7 +21,7 @@ pub const CNN: CnnConfig = CnnConfig { channels: [16, 32], num_classes: 10 };
 
 /// Two blocks of convolution 5×5, ReLU and max-pooling 2×2, then one linear layer, for 28×28 grey images.
 pub struct Cnn {
-    blocks: [Conv2d; 2],
+    convs: [Conv2d; 2],
     out: Linear,
 }
 
@@ -32,7 +32,7 @@ impl Cnn {
         let same = Conv2dConfig { padding: Padding::Symmetric([2, 2]), ..Default::default() };
         let [a, b] = cfg.channels;
         Ok(Self {
-            blocks: [
+            convs: [
                 Conv2d::new([1, a], [5, 5], same, vb.pp("conv1"))?,
                 Conv2d::new([a, b], [5, 5], same, vb.pp("conv2"))?,
             ],
@@ -45,16 +45,13 @@ impl Cnn {
     /// # Errors
     /// If the image is smaller than 4×4 pixels.
     pub fn features(&self, x: &Tensor, ctx: &Ctx) -> Result<[Tensor; 2]> {
-        let block = |x: &Tensor, name: &str, conv: &Conv2d| {
-            let ctx = &ctx.at(name);
-            x.through("conv", conv, ctx)?.through("act", &Activation::Relu, ctx)?.through(
-                "pool",
-                &MaxPool2d::new([2, 2]),
-                ctx,
-            )
+        let block = |x: &Tensor, n: usize| {
+            x.through(&format!("conv{n}"), &self.convs[n - 1], ctx)?
+                .through(&format!("act{n}"), &Activation::Relu, ctx)?
+                .through(&format!("pool{n}"), &MaxPool2d::new([2, 2]), ctx)
         };
-        let first = block(x, "block1", &self.blocks[0])?;
-        let second = block(&first, "block2", &self.blocks[1])?;
+        let first = block(x, 1)?;
+        let second = block(&first, 2)?;
         Ok([first, second])
     }
 }

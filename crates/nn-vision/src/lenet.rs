@@ -83,14 +83,13 @@ impl LeNet5 {
     /// # Errors
     /// If the image has another size.
     pub fn features(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
-        let s2 = self.halve("pool1", &self.stage("conv1", &self.conv1, x, ctx)?, ctx)?;
-        let s4 = self.halve("pool2", &self.stage("conv2", &self.conv2, &s2, ctx)?, ctx)?;
-        let c5 = self.stage("conv3", &self.conv3, &s4, ctx)?;
+        let act = &self.activation;
+        let c1 = x.through("conv1", &self.conv1, ctx)?.through("act1", act, ctx)?;
+        let s2 = self.halve("pool1", &c1, ctx)?;
+        let c3 = s2.through("conv2", &self.conv2, ctx)?.through("act2", act, ctx)?;
+        let s4 = self.halve("pool2", &c3, ctx)?;
+        let c5 = s4.through("conv3", &self.conv3, ctx)?.through("act3", act, ctx)?;
         Ok(vec![s2, s4, c5])
-    }
-
-    fn stage(&self, name: &str, layer: &impl Layer, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
-        x.through(name, layer, ctx)?.through(&format!("{name}.act"), &self.activation, ctx)
     }
 
     fn halve(&self, name: &str, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
@@ -105,7 +104,8 @@ impl Layer for LeNet5 {
     /// `[B, 1, 32 − 2·padding, 32 − 2·padding]` → logits `[B, num_classes]`
     fn call(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
         let features = self.features(x, ctx)?;
-        let x = features[2].through("flatten", &Flatten, ctx)?; // [B, 120]
-        self.stage("fc1", &self.fc1, &x, ctx)?.through("fc2", &self.fc2, ctx)
+        let c5 = features[2].through("flatten", &Flatten, ctx)?; // [B, 120]
+        let f6 = c5.through("fc1", &self.fc1, ctx)?.through("act4", &self.activation, ctx)?;
+        f6.through("fc2", &self.fc2, ctx)
     }
 }

@@ -18,10 +18,16 @@ pub(crate) trait Element:
 
     fn of(x: f64) -> Self;
     fn mul_add(self, a: Self, b: Self) -> Self;
+
+    /// The same slice, where a kernel written for `f32` alone can take it.
+    fn as_f32(x: &[Self]) -> Option<&[f32]>;
+
+    /// The result of such a kernel.
+    fn from_f32(x: Vec<f32>) -> Option<Vec<Self>>;
 }
 
 macro_rules! element {
-    ($t:ty) => {
+    ($t:ty, $as_f32:expr, $from_f32:expr) => {
         impl Element for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -36,9 +42,17 @@ macro_rules! element {
             fn mul_add(self, a: Self, b: Self) -> Self {
                 <$t>::mul_add(self, a, b)
             }
+
+            fn as_f32(x: &[Self]) -> Option<&[f32]> {
+                ($as_f32)(x)
+            }
+
+            fn from_f32(x: Vec<f32>) -> Option<Vec<Self>> {
+                ($from_f32)(x)
+            }
         }
     };
 }
 
-element!(f32);
-element!(f64);
+element!(f32, Some, Some);
+element!(f64, |_| None, |_| None);

@@ -2,6 +2,8 @@
 //!
 //! The only place with `unsafe`.
 
+pub(crate) mod bands;
+pub(crate) mod direct;
 mod element;
 pub(crate) mod gemm;
 pub(crate) mod parallel;

@@ -5,15 +5,18 @@
 //! Source: im2col over a matrix product, Chellapilla et al. 2006, cut into bands that stay in the cache.
 
 mod backward;
+mod direct;
 mod portable;
 
 use candle_core::{Result, Shape, Tensor};
 
 use super::kernel::{Kernel, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
+use super::linear;
 use super::padding::Padding;
 use super::window::{Rounding, Window};
 use crate::cpu::Element;
-use crate::cpu::gemm::{Mat, by_bands};
+use crate::cpu::bands::by_bands;
+use crate::cpu::gemm::Mat;
 use crate::cpu::patches::Patches;
 use crate::ensure;
 
@@ -54,6 +57,10 @@ pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, p: Convolution) -> Res
             w.dims(),
             b.dims()
         );
+    }
+    if plan.is_linear() {
+        let y = linear(&x.flatten_from(1)?, &w.flatten_from(1)?, b)?;
+        return y.reshape((plan.batch, plan.c_out, 1, 1));
     }
     match b {
         Some(b) if on_cpu(&[x, w, b]) => apply3(plan, x, w, b),
@@ -111,6 +118,13 @@ impl Plan {
         Ok(Self { batch, c_in, c_out, groups, patches })
     }
 
+    /// Whether the kernel sees the whole image once: a fully connected layer in all but name.
+    fn is_linear(&self) -> bool {
+        let whole =
+            |(w, &input): (&Window, &usize)| w.kernel == input && w.dilation == 1 && w.padding == [0, 0];
+        self.groups == 1 && self.patches.windows.iter().zip(&self.patches.input).all(whole)
+    }
+
     /// Input channels of a group.
     fn i(&self) -> usize {
         self.c_in / self.groups
@@ -144,11 +158,19 @@ impl Plan {
     }
 
     fn forward<T: Element>(&self, x: &[T], w: &[T], b: Option<&[T]>) -> (Vec<T>, Shape) {
+        let [h_out, w_out] = self.patches.output;
+        let shape = (self.batch, self.c_out, h_out, w_out).into();
+        let direct = || self.direct_forward(T::as_f32(x)?, T::as_f32(w)?, b.and_then(T::as_f32));
+        let y = direct().and_then(T::from_f32).unwrap_or_else(|| self.forward_by_patches(x, w, b));
+        (y, shape)
+    }
+
+    fn forward_by_patches<T: Element>(&self, x: &[T], w: &[T], b: Option<&[T]>) -> Vec<T> {
         let (o, depth, w_out) = (self.o(), self.depth(), self.patches.output[1]);
         let matrices = self.batch * self.groups;
         let band = self.band_rows(depth, matrices) * w_out;
         let dims = [matrices, o, self.patches.positions()];
-        let y = by_bands(dims, band, self.multiply_adds(), |m, first, empty| {
+        by_bands(dims, band, self.multiply_adds(), |m, first, empty| {
             let group = m % self.groups;
             let x = self.group(x, m, self.i(), self.patches.plane());
             let w = Mat::new(&w[group * o * depth..(group + 1) * o * depth], o, depth);
@@ -159,9 +181,7 @@ impl Plan {
                 None => empty.product(w, columns),
                 Some(b) => empty.rows(&b[group * o..(group + 1) * o]).add_product(w, columns),
             }
-        });
-        let [h_out, w_out] = self.patches.output;
-        (y, (self.batch, self.c_out, h_out, w_out).into())
+        })
     }
 }
 

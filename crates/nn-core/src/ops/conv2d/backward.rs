@@ -4,7 +4,8 @@ use candle_core::{Result, Shape};
 
 use super::Plan;
 use crate::cpu::Element;
-use crate::cpu::gemm::{Filled, Mat, by_bands, product};
+use crate::cpu::bands::{Filled, by_bands};
+use crate::cpu::gemm::{Mat, product};
 use crate::cpu::parallel::for_each_chunk;
 use crate::cpu::sum::sum;
 use crate::ops::kernel::{Kernel, View};
@@ -14,9 +15,9 @@ use crate::ops::kernel::{Kernel, View};
 pub(super) struct Input(pub(super) Plan);
 
 /// A weight gradient smaller than this is summed in several copies, one for a share of the images.
-const SMALL: usize = 64 * 1024;
+pub(super) const SMALL: usize = 64 * 1024;
 /// How many copies, or blocks of channels, at most; fixed, so that sums do not depend on the threads.
-const SHARES: usize = 8;
+pub(super) const SHARES: usize = 8;
 
 impl Kernel<2> for Input {
     const NAME: &'static str = "conv2d-dx";
@@ -25,6 +26,10 @@ impl Kernel<2> for Input {
         let plan = &self.0;
         let [h, width] = plan.patches.input;
         let shape = (plan.batch, plan.c_in, h, width).into();
+        let direct = || plan.direct_input_gradient(T::as_f32(&dy.data)?, T::as_f32(&w.data)?);
+        if let Some(dx) = direct().and_then(T::from_f32) {
+            return Ok((dx, shape));
+        }
         if plan.patches.are_pixels() {
             return Ok((plan.pixel_gradient(&dy.data, &w.data), shape));
         }
@@ -90,6 +95,12 @@ impl Kernel<2> for Weight {
 
     fn forward<T: Element>(&self, [dy, x]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
         let plan = &self.0;
+        let [kh, kw] = plan.patches.windows.map(|w| w.kernel);
+        let shape = (plan.c_out, plan.i(), kh, kw).into();
+        let direct = || plan.direct_weight_gradient(T::as_f32(&dy.data)?, T::as_f32(&x.data)?);
+        if let Some(dw) = direct().and_then(T::from_f32) {
+            return Ok((dw, shape));
+        }
         let (i, o, depth, taps) = (plan.i(), plan.o(), plan.depth(), plan.patches.taps());
         let size = plan.c_out * depth;
         let shares = if size < SMALL { plan.batch.clamp(1, SHARES) } else { 1 };
@@ -116,8 +127,7 @@ impl Kernel<2> for Weight {
             total.iter_mut().zip(&rest[(share - 1) * size..share * size]).for_each(|(t, &d)| *t += d);
         }
         dw.truncate(size);
-        let [kh, kw] = plan.patches.windows.map(|w| w.kernel);
-        Ok((dw, (plan.c_out, i, kh, kw).into()))
+        Ok((dw, shape))
     }
 }
 

@@ -13,6 +13,7 @@ fn cases() -> Vec<([usize; 4], [usize; 4], Convolution)> {
         ([3, 4, 6, 5], [2, 4, 1, 1], plain),
         ([2, 4, 6, 5], [2, 4, 1, 1], Convolution { stride: [2, 3], ..plain }),
         ([2, 4, 5, 4], [6, 2, 1, 1], Convolution { groups: 2, ..plain }),
+        ([2, 3, 4, 5], [6, 3, 4, 5], plain), // the kernel covers the image
         ([0, 3, 5, 5], [2, 3, 3, 3], plain),
         ([9, 1, 8, 8], [3, 1, 5, 5], Convolution { padding: padded(2, 2), ..plain }),
         ([2, 2, 7, 9], [3, 2, 3, 2], Convolution { stride: [2, 3], padding: padded(1, 0), ..plain }),
@@ -59,6 +60,45 @@ fn kernel_equals_portable_in_values_and_gradients() -> Result<()> {
                 let oracle = square_gradient(&oracle, var)?;
                 assert_close(&square_gradient(&ours, var)?, &oracle, 1e-11, 1e-11)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// The kernels for `f32` alone against those that also know `f64`, over every number of rows a tile can have.
+#[test]
+fn single_precision_equals_double() -> Result<()> {
+    let padded = |h, w| Convolution { padding: Padding::Symmetric([h, w]), ..Convolution::default() };
+    let mut cases = cases();
+    for c_out in 1..8 {
+        cases.push(([2, 3, 9, 8], [c_out, 3, 3, 3], padded(1, 1)));
+    }
+    cases.push(([3, 2, 40, 37], [13, 2, 5, 4], Convolution { dilation: [2, 3], ..padded(3, 1) }));
+    cases.push(([2, 3, 30, 31], [5, 3, 7, 7], Convolution { stride: [2, 2], ..padded(3, 3) }));
+    cases.push((
+        [1, 3, 37, 35],
+        [8, 3, 5, 3],
+        Convolution { stride: [3, 2], dilation: [2, 3], ..padded(4, 1) },
+    ));
+    cases.push(([2, 8, 15, 14], [12, 8, 1, 1], Convolution { stride: [2, 2], ..padded(0, 0) }));
+    cases.push(([1, 70, 20, 20], [64, 70, 3, 3], padded(1, 1)));
+    cases.push(([2, 6, 12, 30], [4, 3, 1, 7], Convolution { groups: 2, ..padded(0, 3) }));
+    for (x, w, p) in cases {
+        let double = [var(1, &x)?, var(2, &w)?, var(3, &[w[0]])?];
+        let single = double.each_ref().map(|v| v.to_dtype(DType::F32).and_then(|t| Var::from_tensor(&t)));
+        let single = single.map(|var| var.expect("a float tensor"));
+        let run = |[x, w, b]: &[Var; 3]| conv2d(x, w, Some(b), p);
+        let (ours, oracle) = (run(&single)?, run(&double)?);
+        let scale = (w[1] * w[2] * w[3]) as f64;
+        assert_close(&ours, &oracle, 1e-5, 1e-6 * scale.sqrt())?;
+        for (single, double) in single.iter().zip(&double) {
+            let oracle = square_gradient(&oracle, double)?;
+            let largest = if oracle.elem_count() == 0 {
+                0.0
+            } else {
+                oracle.abs()?.flatten_all()?.max(0)?.to_scalar()?
+            };
+            assert_close(&square_gradient(&ours, single)?, &oracle, 1e-5, 2e-6 * largest)?;
         }
     }
     Ok(())
