@@ -338,6 +338,7 @@ mod tests {
         let recipe = Recipe::resolve(&text, "x", &settings(&["optimizer.kind=adam"]))?;
         assert_eq!(recipe.optimizer, Rule::Adam(nn_train::Adam::default()));
         // Between the first option and the last the table is not whole; only the end counts.
+        let text = format!("{text}[schedule]\nlr = 0.1\n");
         let steps = ["schedule.decay.kind=step", "schedule.decay.every=2", "schedule.decay.factor=0.5"];
         Recipe::resolve(&text, "x", &settings(&steps))?;
         let error = complaint(&text, &steps[..2]);

@@ -245,10 +245,11 @@ impl Session {
         self.facts().into_iter().for_each(|(name, value)| table.row([name, value]));
         let path = self.path.display();
         let (epochs, steps) = (self.recipe.train.epochs, self.trainer.steps());
+        let epochs = format!("{epochs} epoch{}", if epochs == 1 { "" } else { "s" });
         let place = if steps == 0 {
-            format!("{path} (new, {epochs} epochs)")
+            format!("{path}, new, {epochs}")
         } else {
-            format!("{path} (going on after step {} of {epochs} epochs)", thousands(steps))
+            format!("{path}, goes on after step {}, {epochs} in all", thousands(steps))
         };
         table.row(["run".to_owned(), place]);
         format!("{}\n{table}", self.title())

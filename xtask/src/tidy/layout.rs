@@ -1,7 +1,7 @@
 //! Rules about files: header, source, size, name, ignored tests.
 
-use super::Finding;
 use super::source::Source;
+use super::{Finding, ops};
 
 const MAX_FILE: usize = 600;
 const MAX_FUNCTION: usize = 60;
@@ -9,13 +9,11 @@ const MAX_FUNCTION: usize = 60;
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "misc", "base", "prelude"];
 
-/// Files among ops and models that hold neither.
-const WITHOUT_SOURCE: &[(&str, &str)] = &[
-    ("crates/nn-core/src/ops/mod.rs", "a list of re-exports"),
-    ("crates/nn-core/src/ops/kernel.rs", "the bridge every op crosses"),
-    ("crates/nn-vision/src/lib.rs", "a list of modules"),
-    ("crates/nn-vision/src/zoo.rs", "the table of models; each names its paper"),
-    ("crates/nn-vision/src/labels.rs", "names of classes"),
+/// Files among models that hold none.
+const NO_MODEL: &[(&str, &str)] = &[
+    ("lib", "a list of modules"),
+    ("zoo", "the table of models; each names its paper"),
+    ("labels", "names of classes"),
 ];
 
 pub(super) fn header(source: &Source) -> Vec<Finding> {
@@ -27,10 +25,12 @@ pub(super) fn header(source: &Source) -> Vec<Finding> {
 
 pub(super) fn provenance(source: &Source) -> Vec<Finding> {
     let path = source.path.as_str();
-    let one_of_many = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| !rest.contains('/'));
-    let op = one_of_many("crates/nn-core/src/ops/");
-    let model = one_of_many("crates/nn-vision/src/");
-    if !(op || model) || WITHOUT_SOURCE.iter().any(|(exempt, _)| *exempt == path) {
+    let file_in =
+        |folder: &str| path.strip_prefix(folder)?.strip_suffix(".rs").filter(|name| !name.contains('/'));
+    let op = file_in("crates/nn-core/src/ops/").is_some_and(|name| !ops::holds_no_op(name));
+    let model =
+        file_in("crates/nn-vision/src/").is_some_and(|name| !NO_MODEL.iter().any(|(n, _)| *n == name));
+    if !(op || model) {
         return Vec::new();
     }
     let header = source.header();
