@@ -3,9 +3,9 @@
 use candle_core::{DType, Device, Result, Tensor};
 use nn_core::testing::assert_close;
 use nn_core::{Ctx, Layer, ParamStore, Random, ops};
-use nn_tests::{Outputs, golden};
+use nn_tests::{Outputs, golden, models};
 use nn_train::{Adam, Optimizer, Rule, Sgd};
-use nn_vision::{Entry, ZOO};
+use nn_vision::Entry;
 
 const SEED: u64 = 1;
 const BATCH: usize = 16;
@@ -45,7 +45,7 @@ fn loss(model: &dyn Layer, (x, y): &(Tensor, Tensor)) -> Result<Tensor> {
 
 #[test]
 fn features_and_logits() -> Result<()> {
-    for entry in ZOO {
+    for entry in models() {
         let (tensors, _) = golden(entry.name)?;
         let (_, model) = build(entry)?;
         let outputs = Outputs::default();
@@ -63,7 +63,7 @@ fn features_and_logits() -> Result<()> {
 
 #[test]
 fn gradients() -> Result<()> {
-    for entry in ZOO {
+    for entry in models() {
         let (tensors, _) = golden(entry.name)?;
         let (store, model) = build(entry)?;
         let grads = loss(model.as_ref(), &batch(0)?)?.backward()?;
@@ -86,7 +86,7 @@ fn a_hundred_steps_of_sgd_with_momentum_and_of_adam() -> Result<()> {
         ("adam", Rule::Adam(Adam::default()), 1e-3),
     ];
     let batches = (0..BATCHES).map(batch).collect::<Result<Vec<_>>>()?;
-    for entry in ZOO {
+    for entry in models() {
         let (tensors, _) = golden(entry.name)?;
         for (rule_name, rule, lr) in rules {
             let (store, model) = build(entry)?;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use nn_core::testing::{assert_close, randn};
 use nn_core::{Ctx, Layer, ParamStore, ops};
-use nn_tests::{Outputs, golden};
-use nn_vision::{Entry, ZOO};
+use nn_tests::{Outputs, golden, models};
+use nn_vision::Entry;
 
 fn build(entry: &Entry, num_classes: usize) -> Result<(ParamStore, Box<dyn Layer>)> {
     let store = ParamStore::new(1);
@@ -21,7 +21,7 @@ fn images(entry: &Entry, batch: usize) -> Result<Tensor> {
 
 #[test]
 fn outputs_have_a_logit_a_class_for_any_number_of_classes() -> Result<()> {
-    for entry in ZOO {
+    for entry in models() {
         for num_classes in [entry.num_classes, 3] {
             let (_, model) = build(entry, num_classes)?;
             let y = model.call(&images(entry, 2)?, &Ctx::eval())?;
@@ -33,7 +33,7 @@ fn outputs_have_a_logit_a_class_for_any_number_of_classes() -> Result<()> {
 
 #[test]
 fn parameters_are_those_of_the_reference_by_name_and_shape() -> Result<()> {
-    for entry in ZOO {
+    for entry in models() {
         let (store, _) = build(entry, entry.num_classes)?;
         assert_eq!(store.parameter_count(), entry.parameters, "{}", entry.name);
         let ours: BTreeMap<_, _> =
@@ -49,7 +49,7 @@ fn parameters_are_those_of_the_reference_by_name_and_shape() -> Result<()> {
 /// A layer's path is the name its parameters are found under: summaries and freezing rely on it.
 #[test]
 fn every_parameter_belongs_to_an_observed_layer() -> Result<()> {
-    for entry in ZOO {
+    for entry in models() {
         let (store, model) = build(entry, entry.num_classes)?;
         let outputs = Outputs::default();
         model.call(&images(entry, 1)?, &Ctx::eval().observed(&outputs))?;
@@ -64,7 +64,7 @@ fn every_parameter_belongs_to_an_observed_layer() -> Result<()> {
 
 #[test]
 fn evaluation_is_repeatable_and_does_not_depend_on_the_batch() -> Result<()> {
-    for entry in ZOO {
+    for entry in models() {
         let (_, model) = build(entry, entry.num_classes)?;
         let x = images(entry, 5)?;
         let whole = model.call(&x, &Ctx::eval())?;
@@ -79,7 +79,7 @@ fn evaluation_is_repeatable_and_does_not_depend_on_the_batch() -> Result<()> {
 
 #[test]
 fn every_parameter_gets_a_finite_gradient_that_is_not_zero() -> Result<()> {
-    for entry in ZOO {
+    for entry in models() {
         let (store, model) = build(entry, entry.num_classes)?;
         let targets = Tensor::new(&[0u32, 1, 2, 1], &Device::Cpu)?;
         let logits = model.call(&images(entry, 4)?, &Ctx::train(1))?;

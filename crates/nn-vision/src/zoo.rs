@@ -3,7 +3,6 @@
 use candle_core::Result;
 use candle_nn::VarBuilder;
 use nn_core::Layer;
-use nn_layers::{Activation, Mlp, MlpConfig};
 
 use crate::cnn::{CNN, Cnn, CnnConfig};
 use crate::lenet::{LENET5, LENET5_RELU, LeNet5, LeNetConfig};
@@ -25,11 +24,7 @@ pub struct Entry {
     pub build: fn(VarBuilder, usize) -> Result<Box<dyn Layer>>,
 }
 
-/// Hidden widths of the zoo's multilayer perceptron.
-const MLP: MlpConfig<'static> =
-    MlpConfig { hidden: &[128, 64], activation: Activation::Relu, output: None, dropout: 0.0 };
-
-/// Every model of this crate, and a perceptron to compare them with.
+/// Every model of this crate.
 pub const ZOO: &[Entry] = &[
     Entry {
         name: "lenet5",
@@ -54,14 +49,6 @@ pub const ZOO: &[Entry] = &[
         num_classes: 10,
         parameters: 28_938,
         build: |vb, num_classes| Ok(Box::new(Cnn::new(&CnnConfig { num_classes, ..CNN }, vb)?)),
-    },
-    Entry {
-        name: "mlp",
-        paper: "Rumelhart et al. 1986, 784-128-64-10 with ReLU",
-        input: [1, 28, 28],
-        num_classes: 10,
-        parameters: 109_386,
-        build: |vb, num_classes| Ok(Box::new(Mlp::new(28 * 28, num_classes, MLP, vb)?)),
     },
 ];
 

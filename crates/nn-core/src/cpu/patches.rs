@@ -52,7 +52,10 @@ impl Patches {
             return Mat { data: &x[first..], rows: x.len() / self.plane(), cols, row: self.plane(), col: 1 };
         }
         buffer.clear();
-        vectorised(|| self.gather(x, rows, buffer));
+        vectorised(
+            #[inline(always)]
+            || self.gather(x, rows, buffer),
+        );
         Mat::new(buffer, buffer.len() / cols, cols)
     }
 
@@ -86,7 +89,10 @@ impl Patches {
 
     /// Adds columns for the given output rows back to the pixels they came from: the adjoint of [`Self::columns`].
     pub(crate) fn scatter_add<T: Element>(&self, columns: &[T], rows: Range<usize>, dx: &mut [T]) {
-        vectorised(|| self.scatter(columns, rows, dx));
+        vectorised(
+            #[inline(always)]
+            || self.scatter(columns, rows, dx),
+        );
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@ use crate::cpu::Element;
 use crate::cpu::bands::{Filled, by_bands};
 use crate::cpu::gemm::{Mat, product};
 use crate::cpu::parallel::for_each_chunk;
-use crate::cpu::sum::sum;
+use crate::cpu::vector::sum;
 use crate::ops::kernel::{Kernel, View};
 
 /// `dx`, from `dy` and `w`: `wᵀ · dy`, added back to the pixels the patches came from.
@@ -158,7 +158,7 @@ impl Kernel<1> for Bias {
         let (c_out, positions) = (self.0.c_out, self.0.patches.positions());
         let mut db = vec![T::ZERO; c_out];
         for (plane, dy) in dy.data.chunks_exact(positions).enumerate() {
-            db[plane % c_out] += sum(dy);
+            db[plane % c_out] += T::of(sum(dy, |d| d));
         }
         Ok((db, c_out.into()))
     }
