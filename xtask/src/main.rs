@@ -3,6 +3,7 @@
 //! Progress and remarks go to standard error, results to standard output. Exit codes: 0 done, 1 failed, 2 wrong
 //! usage, 130 interrupted.
 
+mod bench;
 mod check;
 mod data;
 mod device;
@@ -53,6 +54,8 @@ enum Command {
     Forward(forward::Args),
     /// Show a model's layers, shapes, parameters and memory
     Summary(summary::Args),
+    /// Measure how long things take, beside PyTorch
+    Bench(bench::Args),
     /// Run the tests
     Test(test::Args),
     /// Run all that CI runs: format, tidy, clippy, documentation, tests
@@ -80,6 +83,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Predict(args) => predict::run(&args),
         Command::Forward(args) => forward::run(&args),
         Command::Summary(args) => summary::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Check => check::run(),
         Command::Tidy => tidy::run(&workspace::root()),

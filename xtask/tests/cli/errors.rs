@@ -135,11 +135,7 @@ fn foreign_and_broken_weights_are_reported() {
     let dir = folder();
     let run = trained().display().to_string();
     let foreign = call(dir.path(), &format!("eval lenet5 --weights {run}/model.safetensors"));
-    foreign.fails(
-        &["does not fit the model", "missing     conv1.weight", "unexpected  layers.0.weight", "[784"]
-            .split_at(3)
-            .0,
-    );
+    foreign.fails(&["does not fit the model", "missing     conv1.weight", "unexpected  layers.0.weight"]);
     fs::write(dir.path().join("bad.safetensors"), b"\x10\0\0\0\0\0\0\0{\"a\":").expect("writable");
     call(dir.path(), "eval lenet5 --weights bad.safetensors").fails(&["bad.safetensors"]);
     call(dir.path(), "eval lenet5 --weights absent.safetensors").fails(&["absent.safetensors"]);
