@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use nn_train::data::{ImageSet, Part, digits};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -93,9 +94,12 @@ pub fn weights(run: &Path) -> Vec<u8> {
     fs::read(run.join("model.safetensors")).expect("a finished run has weights")
 }
 
-/// A digit as the data set draws it, `[28, 28]`, white on black.
+/// A digit as the data set draws it, `[28, 28]`, white on black; none of those the models are trained on.
 pub fn digit(class: usize) -> Vec<u8> {
-    nn_train::data::digits::digit(class, nn_core::Random::new(77).nth(class as u64)).to_vec()
+    static SET: OnceLock<ImageSet> = OnceLock::new();
+    let set = SET.get_or_init(|| digits(77, Part::Test));
+    let index = set.labels().iter().position(|&label| label as usize == class);
+    index.and_then(|index| set.pixels(index)).expect("every class has images").to_vec()
 }
 
 /// Writes a grey PNG, `scale` times as large, turned over where `on_paper`.
