@@ -4,6 +4,7 @@
 mod activation;
 mod bce_with_logits;
 mod cross_entropy;
+mod dropout;
 mod kernel;
 mod loss;
 mod mse;
@@ -16,6 +17,7 @@ mod softmax;
 pub use activation::{Activation, leaky_relu, relu, relu6, sigmoid, tanh};
 pub use bce_with_logits::bce_with_logits;
 pub use cross_entropy::cross_entropy;
+pub use dropout::dropout;
 pub use kernel::update_in_place;
 pub use mse::mse;
 pub use reduction::Reduction;
