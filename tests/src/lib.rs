@@ -1,1 +1,64 @@
-//! Tests across crates live in `tests/tests`; reference data and its maker in `tests/golden`.
+//! What the tests in `tests/tests` share: golden files, and ears for a model's inner outputs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use candle_core::{Result, Tensor};
+use nn_core::ctx::{Event, Observer};
+use nn_core::weights::safetensors;
+use nn_layers::{Mlp, MlpConfig};
+use nn_vision::{Entry, ZOO};
+use serde_json::Value;
+
+/// A perceptron with the width and depth of `tests/golden/zoo.py`'s.
+const MLP: Entry = Entry {
+    name: "mlp",
+    paper: "Rumelhart et al. 1986",
+    input: [1, 28, 28],
+    num_classes: 10,
+    parameters: 109_386,
+    build: |vb, num_classes| {
+        let cfg = MlpConfig { hidden: &[128, 64], ..MlpConfig::default() };
+        Ok(Box::new(Mlp::new(28 * 28, num_classes, cfg, vb)?))
+    },
+};
+
+/// Every model there is: the zoo's and a perceptron.
+pub fn models() -> impl Iterator<Item = &'static Entry> {
+    ZOO.iter().chain([&MLP])
+}
+
+/// A file of `tests/golden`: tensors by name, and what its maker says about it.
+///
+/// # Errors
+/// If the file is missing or damaged.
+pub fn golden(name: &str) -> Result<(BTreeMap<String, Tensor>, Value)> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("golden/{name}.safetensors"));
+    let about = safetensors::metadata(&path)?.remove("about").unwrap_or_default();
+    Ok((safetensors::read(&path)?, serde_json::from_str(&about).map_err(candle_core::Error::wrap)?))
+}
+
+/// Keeps the output of every layer by its path.
+#[derive(Default)]
+pub struct Outputs(Mutex<BTreeMap<String, Tensor>>);
+
+impl Outputs {
+    /// What was heard.
+    pub fn take(self) -> BTreeMap<String, Tensor> {
+        self.0.into_inner().unwrap_or_default()
+    }
+}
+
+impl Observer for Outputs {
+    fn observe(&self, event: &Event<'_>) {
+        if let Ok(mut outputs) = self.0.lock() {
+            outputs.insert(event.path(), event.output.clone());
+        }
+    }
+}
+
+/// The example in the README compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

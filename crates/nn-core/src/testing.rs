@@ -61,6 +61,18 @@ pub fn gradcheck(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> 
     Ok(())
 }
 
+/// The gradient of `Σ y²` with respect to `x`; zeros where Candle lost the graph because a tensor was empty.
+///
+/// # Errors
+/// If a non-empty graph gives `x` no gradient.
+pub fn square_gradient(y: &Tensor, x: &Var) -> Result<Tensor> {
+    match y.sqr()?.sum_all()?.backward()?.get(x) {
+        Some(gradient) => Ok(gradient.clone()),
+        None if y.elem_count() == 0 => x.zeros_like(),
+        None => candle_core::bail!("square_gradient: no gradient for {:?}", x.dims()),
+    }
+}
+
 /// Demands `|a − b| ≤ absolute + relative · |b|` for every element, and equal shapes.
 ///
 /// # Errors

@@ -1,1 +1,21 @@
 //! Layers with the parameter names, defaults and numbers of PyTorch.
+//!
+//! Every layer is made by `new(sizes…, config, vb)`; sizes have no sensible default, options do. Pooling and
+//! activations have no parameters: their options are the layer.
+
+mod conv2d;
+mod dropout;
+mod flatten;
+mod init;
+mod linear;
+mod mlp;
+mod sequential;
+
+pub use conv2d::{Conv2d, Conv2dConfig};
+pub use dropout::Dropout;
+pub use flatten::Flatten;
+pub use init::Bias;
+pub use linear::Linear;
+pub use mlp::{Mlp, MlpConfig, Neuron};
+pub use nn_core::ops::{Activation, AdaptiveAvgPool2d, AvgPool2d, Divisor, MaxPool2d, Padding, Rounding};
+pub use sequential::Sequential;

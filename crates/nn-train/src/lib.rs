@@ -1,3 +1,35 @@
 //! A training toolkit that knows no model: data, optimisers, schedules, the loop, checkpoints, reports.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`data`] | data sets and how they become batches |
+//! | [`optim`] | [`Optimizer`] and its rules, [`Sgd`] and [`Adam`], with PyTorch's numbers |
+//! | [`schedule`] | [`Schedule`]: the learning rate as a function of the step |
+//! | [`clip`] | clipping of gradients by their norm |
+//! | [`metrics`] | [`Outcome`] of a batch, [`Metrics`] over many, [`Evaluation`] of a data set |
+//! | [`fit`](mod@fit) | [`fit()`](fn@fit), the loop, and [`evaluate`] |
+//! | [`trainer`] | [`Trainer`]: everything a run consists of; creating and resuming runs |
+//! | [`event`] | what the loop tells while it runs, and what `log.jsonl` consists of |
+//! | [`run`] | the folder a run lives in |
+//! | [`report`] | `report.html` of a run |
 
+mod checkpoint;
+pub mod clip;
 pub mod data;
+mod error;
+pub mod event;
+pub mod fit;
+pub mod metrics;
+pub mod optim;
+pub mod report;
+pub mod run;
+pub mod schedule;
+pub mod trainer;
+
+pub use error::TrainError;
+pub use event::Event;
+pub use fit::{evaluate, fit};
+pub use metrics::{Evaluation, Figures, Metrics, Outcome};
+pub use optim::{Adam, Optimizer, Rule, Sgd};
+pub use schedule::{Decay, Schedule};
+pub use trainer::{Cadence, Ended, FitConfig, Summary, Trainer};

@@ -1,1 +1,22 @@
-//! The classic vision networks, one family a file.
+//! The classic vision networks, one family a file, equal to their references.
+//!
+//! ```
+//! use nn_core::candle_core::{DType, Device, Result, Tensor};
+//! use nn_core::{Ctx, Layer, ParamStore};
+//! use nn_vision::lenet::{LENET5, LeNet5};
+//!
+//! # fn main() -> Result<()> {
+//! let store = ParamStore::new(0);
+//! let model = LeNet5::new(&LENET5, store.vb(DType::F32, &Device::Cpu))?;
+//! let image = Tensor::zeros((1, 1, 28, 28), DType::F32, &Device::Cpu)?;
+//! assert_eq!(model.call(&image, &Ctx::eval())?.dims(), [1, 10]);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod cnn;
+pub mod lenet;
+pub mod preprocess;
+mod zoo;
+
+pub use zoo::{Entry, ZOO, find};

@@ -1,8 +1,6 @@
 //! Matrix products on slices, over the `gemm` crate.
 #![allow(unsafe_code)]
 
-use rayon::prelude::*;
-
 use super::Element;
 
 /// A matrix inside a slice: element `(i, j)` is `data[i * row + j * col]`.
@@ -37,7 +35,7 @@ fn last_index(rows: usize, cols: usize, row: usize, col: usize) -> Option<usize>
 }
 
 /// Products at least this large are worth several threads (the library's own measure, multiply-adds).
-const WORTH_THREADS: usize = 48 * 48 * 256;
+pub(super) const WORTH_THREADS: usize = 48 * 48 * 256;
 
 /// `a · b` as a new row-major vector; on several threads if it is large enough.
 ///
@@ -66,7 +64,7 @@ fn threads(work: usize) -> gemm::Parallelism {
 
 /// What the destination holds before the product.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Start {
+pub(super) enum Start {
     /// Nothing that may be read.
     Empty,
     /// Numbers to add to.
@@ -76,7 +74,14 @@ enum Start {
 /// # Safety
 /// `dst` points at `a.rows` rows of `b.cols` elements, `row` elements apart, that may be written and that `a`, `b`
 /// and other threads do not touch; with [`Start::Sum`] they are initialised.
-unsafe fn raw<T: Element>(dst: *mut T, row: usize, a: Mat<T>, b: Mat<T>, start: Start, threads: gemm::Parallelism) {
+pub(super) unsafe fn raw<T: Element>(
+    dst: *mut T,
+    row: usize,
+    a: Mat<T>,
+    b: Mat<T>,
+    start: Start,
+    threads: gemm::Parallelism,
+) {
     let (m, n, k) = (a.rows, b.cols, a.cols);
     assert_eq!(a.cols, b.rows, "gemm: inner dimensions differ");
     assert!(a.fits() && b.fits(), "gemm: a matrix reaches beyond its slice");
@@ -110,99 +115,6 @@ unsafe fn raw<T: Element>(dst: *mut T, row: usize, a: Mat<T>, b: Mat<T>, start: 
     }
 }
 
-/// Makes `count` row-major `[rows, cols]` matrices, end to end, by handing out their bands of `band` columns.
-///
-/// `f(matrix, first column, columns)` fills a band; bands run on several threads if `work`, the multiply-adds in
-/// all, is worth it. How matrices are cut depends on their size alone, never on the threads.
-pub(crate) fn by_bands<T: Element>(
-    [count, rows, cols]: [usize; 3],
-    band: usize,
-    work: usize,
-    f: impl Fn(usize, usize, Empty<T>) -> Filled<T> + Sync,
-) -> Vec<T> {
-    let band = band.clamp(1, cols.max(1));
-    let per_matrix = cols.div_ceil(band);
-    let mut out: Vec<T> = Vec::with_capacity(count * rows * cols);
-    let start = Shared(out.as_mut_ptr());
-    let task = |i: usize| {
-        let (matrix, first) = (i / per_matrix, i % per_matrix * band);
-        // SAFETY: inside the vector's capacity: `matrix < count` and `first < cols`.
-        let dst = unsafe { start.get().add(matrix * rows * cols + first) };
-        f(matrix, first, Empty { dst, rows, cols: band.min(cols - first), row: cols });
-    };
-    let tasks = if rows == 0 { 0 } else { count * per_matrix };
-    if work < WORTH_THREADS || tasks < 2 {
-        (0..tasks).for_each(task);
-    } else {
-        (0..tasks).into_par_iter().for_each(task);
-    }
-    // SAFETY: the bands cover every column of every matrix, and `f` can only return by filling its band.
-    unsafe { out.set_len(count * rows * cols) };
-    out
-}
-
-/// A pointer that threads may share because each writes its own columns.
-struct Shared<T>(*mut T);
-// SAFETY: `by_bands` gives every task columns of its own.
-unsafe impl<T: Send> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    fn get(&self) -> *mut T {
-        self.0
-    }
-}
-
-/// Columns of a matrix that hold nothing yet and belong to one task alone.
-pub(crate) struct Empty<T> {
-    dst: *mut T,
-    rows: usize,
-    cols: usize,
-    row: usize,
-}
-
-/// Columns of a matrix that hold numbers.
-pub(crate) struct Filled<T>(Empty<T>);
-
-impl<T: Element> Empty<T> {
-    pub(crate) fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// Fills the band with `a · b`.
-    pub(crate) fn product(self, a: Mat<T>, b: Mat<T>) -> Filled<T> {
-        self.check(a, b);
-        // SAFETY: the band is writable and this task's alone (`by_bands`), and has the product's size.
-        unsafe { raw(self.dst, self.row, a, b, Start::Empty, gemm::Parallelism::None) };
-        Filled(self)
-    }
-
-    /// Fills row `i` of the band with `values[i]`.
-    pub(crate) fn rows(self, values: &[T]) -> Filled<T> {
-        assert_eq!(values.len(), self.rows, "bands: one value a row");
-        for (i, &value) in values.iter().enumerate() {
-            for j in 0..self.cols {
-                // SAFETY: `i < rows` and `j < cols` of a band that is this task's alone.
-                unsafe { self.dst.add(i * self.row + j).write(value) };
-            }
-        }
-        Filled(self)
-    }
-
-    fn check(&self, a: Mat<T>, b: Mat<T>) {
-        assert_eq!((self.rows, self.cols), (a.rows, b.cols), "bands: the product has another size");
-    }
-}
-
-impl<T: Element> Filled<T> {
-    /// Adds `a · b`.
-    pub(crate) fn add_product(self, a: Mat<T>, b: Mat<T>) -> Self {
-        self.0.check(a, b);
-        // SAFETY: as in `Empty::product`, and the band has been filled.
-        unsafe { raw(self.0.dst, self.0.row, a, b, Start::Sum, gemm::Parallelism::None) };
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,21 +138,6 @@ mod tests {
     fn an_empty_inner_dimension_gives_zeros() {
         assert_eq!(product::<f32>(Mat::new(&[], 2, 0), Mat::new(&[], 0, 2)), [0.0; 4]);
         assert!(product::<f32>(Mat::new(&[], 0, 3), Mat::new(&[0.0; 6], 3, 2)).is_empty());
-    }
-
-    #[test]
-    fn bands_make_the_whole_product_whatever_their_width() {
-        let a: Vec<f64> = (0..6).map(f64::from).collect();
-        let b: Vec<f64> = (0..21).map(|i| f64::from(i) - 7.0).collect();
-        let whole = product(Mat::new(&a, 2, 3), Mat::new(&b, 3, 7));
-        for band in [1, 2, 3, 7, 100] {
-            let y = by_bands([1, 2, 7], band, usize::MAX, |_, first, empty| {
-                let n = empty.cols();
-                let b = Mat { data: &b[first..], rows: 3, cols: n, row: 7, col: 1 };
-                empty.rows(&[0.0, 0.0]).add_product(Mat::new(&a, 2, 3), b)
-            });
-            assert_eq!(y, whole);
-        }
     }
 
     #[test]

@@ -2,10 +2,17 @@
 //!
 //! The only place with `unsafe`.
 
+pub(crate) mod axis;
+pub(crate) mod bands;
+pub(crate) mod blank;
+pub(crate) mod direct;
 mod element;
 pub(crate) mod gemm;
+mod math;
 pub(crate) mod parallel;
+pub(crate) mod patches;
 pub(crate) mod phases;
 pub(crate) mod simd;
+pub(crate) mod vector;
 
 pub(crate) use element::Element;

@@ -144,7 +144,7 @@ mod tests {
     use candle_core::{Device, Var};
 
     use super::*;
-    use crate::testing::{assert_close, gradcheck, randn};
+    use crate::testing::{assert_close, gradcheck, randn, square_gradient};
 
     #[test]
     fn a_worked_example() -> Result<()> {
@@ -163,22 +163,17 @@ mod tests {
     #[test]
     fn kernel_equals_portable_and_gradients_check() -> Result<()> {
         for &(lead, c_in, c_out) in CASES {
-            let x = Var::from_tensor(&randn(1, [lead, &[c_in]].concat())?)?;
-            let (w, b) =
-                (Var::from_tensor(&randn(2, (c_out, c_in))?)?, Var::from_tensor(&randn(3, c_out)?)?);
-            for b in [Some(&b), None] {
-                let b = b.map(Var::as_tensor);
-                let (ours, oracle) = (linear(&x, &w, b)?, portable(&x, &w, b)?);
+            let inputs = [randn(1, [lead, &[c_in]].concat())?, randn(2, (c_out, c_in))?, randn(3, c_out)?];
+            let [x, w, b] = &inputs.each_ref().map(Var::from_tensor).map(|var| var.expect("a float tensor"));
+            for (b, vars) in [(Some(b.as_tensor()), &[x, w, b][..]), (None, &[x, w])] {
+                let (ours, oracle) = (linear(x, w, b)?, portable(x, w, b)?);
                 assert_close(&ours, &oracle, 1e-12, 1e-12)?;
-                let (ours, oracle) = (ours.sqr()?.sum_all()?.backward()?, oracle.sqr()?.sum_all()?.backward()?);
-                for var in [Some(x.as_tensor()), Some(w.as_tensor()), b].into_iter().flatten() {
-                    let (Some(ours), Some(oracle)) = (ours.get(var), oracle.get(var)) else {
-                        panic!("a gradient is missing")
-                    };
-                    assert_close(ours, oracle, 1e-12, 1e-12)?;
+                for var in vars {
+                    let oracle = square_gradient(&oracle, var)?;
+                    assert_close(&square_gradient(&ours, var)?, &oracle, 1e-12, 1e-12)?;
                 }
             }
-            gradcheck(|v| linear(&v[0], &v[1], Some(&v[2])), &[x.as_detached_tensor(), w.as_detached_tensor(), b.as_detached_tensor()])?;
+            gradcheck(|v| linear(&v[0], &v[1], Some(&v[2])), &inputs)?;
         }
         Ok(())
     }

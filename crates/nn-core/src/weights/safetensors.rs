@@ -27,6 +27,19 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     Ok(tensors)
 }
 
+/// The free-form metadata of a file, by key; empty if it has none.
+///
+/// # Errors
+/// As for [`read`].
+pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+    let bad =
+        |e: &dyn std::fmt::Display| Error::Msg(format!("cannot read weights from {}: {e}", path.display()));
+    let bytes = fs::read(path).map_err(|e| bad(&e))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes)
+        .map_err(|e| bad(&format_args!("not a whole safetensors file ({e})")))?;
+    Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
+}
+
 /// Writes tensors with the metadata `format: pt`, which readers in Python expect; atomically.
 ///
 /// # Errors

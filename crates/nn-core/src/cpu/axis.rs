@@ -1,0 +1,220 @@
+//! Walks along one axis of a tensor seen as `[slabs, rows, columns]`, in the two ways memory allows: whole fibres
+//! if the axis is the last one, blocks of neighbouring columns otherwise.
+
+use super::Element;
+use super::blank::{Blank, Columns, by_chunks, by_columns};
+use super::simd::vectorised;
+use super::vector::{self, CHUNK, larger};
+
+/// Columns that are worked on side by side: a kilobyte of `f32` from each row.
+const BLOCK: usize = 256;
+
+/// One number for each column of a block.
+pub(crate) type PerColumn<T> = [T; BLOCK];
+
+/// A tensor's shape, seen from one of its axes: the axes before it, it, the axes after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Axis {
+    pub(crate) slabs: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+impl Axis {
+    pub(crate) fn new(dims: &[usize], axis: usize) -> Self {
+        let (before, after) = (&dims[..axis], &dims[axis + 1..]);
+        Self { slabs: before.iter().product(), rows: dims[axis], columns: after.iter().product() }
+    }
+
+    /// Whether the elements along the axis are neighbours in memory.
+    pub(crate) fn is_last(self) -> bool {
+        self.columns == 1
+    }
+
+    /// The elements of fibre `i`, if the axis is the last one.
+    #[inline(always)]
+    pub(crate) fn fibre<T>(self, data: &[T], i: usize) -> &[T] {
+        &data[i * self.rows..][..self.rows]
+    }
+
+    /// A vector of this shape, of which `f(i, fibre)` fills fibre `i`; the axis must be the last one.
+    ///
+    /// `cost` is the number of elementary operations per element.
+    pub(crate) fn by_fibres<T: Element>(
+        self,
+        cost: usize,
+        f: impl Fn(usize, &mut Blank<'_, T>) + Sync + Send,
+    ) -> Vec<T> {
+        let (len, many) = (self.slabs * self.rows, (CHUNK / self.rows.max(1)).max(1));
+        by_chunks(len, many * self.rows, cost * len, |i, blank| {
+            vectorised(
+                #[inline(always)]
+                || blank.fill_parts(self.rows, |j, fibre| f(i * many + j, fibre)),
+            );
+        })
+    }
+
+    /// A vector of this shape, of which `f(at, rows)` fills blocks: all rows at some columns.
+    ///
+    /// `cost` is the number of elementary operations per element.
+    pub(crate) fn by_blocks<T: Element>(
+        self,
+        cost: usize,
+        f: impl Fn(Columns, &mut [Blank<'_, T>]) + Sync + Send,
+    ) -> Vec<T> {
+        let shape = [self.slabs, self.rows, self.columns];
+        by_columns(shape, BLOCK, cost * shape.iter().product::<usize>(), |at, rows| {
+            vectorised(
+                #[inline(always)]
+                || f(at, rows),
+            );
+        })
+    }
+
+    /// A number `f(i)` for each fibre; the axis must be the last one. `cost` is per element of a fibre.
+    pub(crate) fn per_fibre<T: Element>(self, cost: usize, f: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+        let many = (CHUNK / self.rows.max(1)).max(1);
+        by_chunks(self.slabs, many, cost * self.rows * self.slabs, |i, y| {
+            let n = y.len();
+            vectorised(
+                #[inline(always)]
+                || y.fill((i * many..).take(n).map(&f)).len(),
+            );
+        })
+    }
+
+    /// A number for each column of each slab, of which `f(at, y)` fills blocks. `cost` is per element of a column.
+    pub(crate) fn per_column<T: Element>(
+        self,
+        cost: usize,
+        f: impl Fn(Columns, &mut Blank<'_, T>) + Sync + Send,
+    ) -> Vec<T> {
+        Self { rows: 1, ..self }.by_blocks(cost * self.rows, |at, rows| f(at, &mut rows[0]))
+    }
+
+    /// The number of the first column of a block among those of all slabs.
+    pub(crate) fn column(self, at: Columns) -> usize {
+        at.slab * self.columns + at.start
+    }
+
+    /// The elements a task of [`Axis::by_blocks`] reads of a tensor of this shape.
+    pub(crate) fn block<T>(self, data: &[T], at: Columns) -> Block<'_, T> {
+        let size = self.rows * self.columns;
+        // A slab without rows has nothing to start from.
+        let data = data[at.slab * size..][..size].get(at.start..).unwrap_or_default();
+        Block { data, columns: self.columns, width: BLOCK.min(self.columns - at.start) }
+    }
+}
+
+/// All rows of one slab, at the columns of one block.
+#[derive(Clone, Copy)]
+pub(crate) struct Block<'a, T> {
+    data: &'a [T],
+    columns: usize,
+    pub(crate) width: usize,
+}
+
+impl<'a, T> Block<'a, T> {
+    /// The elements row by row.
+    #[inline(always)]
+    pub(crate) fn rows(self) -> impl Iterator<Item = &'a [T]> {
+        self.data.chunks(self.columns).map(move |row| &row[..self.width])
+    }
+
+    /// The element in row `row` of the block's column `column`.
+    #[inline(always)]
+    pub(crate) fn at(self, row: usize, column: usize) -> T
+    where
+        T: Copy,
+    {
+        self.data[row * self.columns + column]
+    }
+}
+
+/// Folds the rows of a block column by column.
+#[inline(always)]
+pub(crate) fn fold<T: Element>(into: &mut PerColumn<T>, row: &[T], f: impl Fn(T, T) -> T) {
+    for (into, &x) in into.iter_mut().zip(row) {
+        *into = f(*into, x);
+    }
+}
+
+/// The largest element of each column, −∞ if there is none; NaN is passed over.
+#[inline(always)]
+pub(crate) fn max<T: Element>(block: Block<'_, T>) -> PerColumn<T> {
+    let mut top = [T::NEG_INFINITY; BLOCK];
+    block.rows().for_each(|row| fold(&mut top, row, larger));
+    top
+}
+
+/// `(m, r)` with `ln Σ eˣ = m + r` for each column: apart, so that neither is rounded to the size of the other.
+#[inline(always)]
+pub(crate) fn log_sum_exp<T: Element>(block: Block<'_, T>) -> (PerColumn<T>, PerColumn<T>) {
+    let top = max(block);
+    let mut rest = per_column(T::ZERO);
+    for row in block.rows() {
+        for (rest, (&x, &top)) in rest.iter_mut().zip(row.iter().zip(&top)) {
+            *rest += (x - top).exp();
+        }
+    }
+    rest.iter_mut().for_each(|r| *r = r.ln());
+    (top, rest)
+}
+
+/// [`log_sum_exp`] of one fibre.
+#[inline(always)]
+pub(crate) fn log_sum_exp_of<T: Element>(fibre: &[T]) -> (T, T) {
+    let top = vector::max(fibre);
+    (top, T::of(vector::sum(fibre, |x| (x - top).exp())).ln())
+}
+
+/// One number for each column.
+pub(crate) fn per_column<T: Element>(x: T) -> PerColumn<T> {
+    [x; BLOCK]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_of_a_shape() {
+        let of = |axis| {
+            let Axis { slabs, rows, columns } = Axis::new(&[2, 3, 4], axis);
+            [slabs, rows, columns]
+        };
+        assert_eq!([of(0), of(1), of(2)], [[1, 2, 12], [2, 3, 4], [6, 4, 1]]);
+    }
+
+    #[test]
+    fn fibres_and_blocks_see_the_same_elements() {
+        for (slabs, rows, columns) in
+            [(1, 1, 1), (3, 5, 1), (2, 20_000, 1), (2, 3, 5), (2, 3, 600), (2, 0, 3), (0, 2, 3)]
+        {
+            let axis = Axis { slabs, rows, columns };
+            let x: Vec<f64> = (0..slabs * rows * columns).map(|i| i as f64).collect();
+            let blocks = axis.by_blocks(100, |at, ys| {
+                let block = axis.block(&x, at);
+                assert_eq!(block.rows().count(), rows);
+                for (y, x) in ys.iter_mut().zip(block.rows()) {
+                    assert_eq!(x.len(), block.width);
+                    y.fill(x.iter().copied());
+                }
+            });
+            assert_eq!(blocks, x, "{axis:?}");
+            if axis.is_last() {
+                let fibres = axis.by_fibres(100, |i, y| {
+                    y.fill(axis.fibre(&x, i).iter().copied());
+                });
+                assert_eq!(fibres, x, "{axis:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn maxima_of_columns() {
+        let axis = Axis { slabs: 1, rows: 2, columns: 3 };
+        let block = axis.block(&[1.0, f64::NAN, 3.0, 4.0, 2.0, f64::NAN], Columns { slab: 0, start: 0 });
+        assert_eq!(max(block)[..3], [4.0, 2.0, 3.0]);
+    }
+}

@@ -1,0 +1,173 @@
+//! New vectors written once: memory that a kernel is about to fill is not zeroed first.
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+use super::parallel::for_each_chunk;
+
+/// A stretch of a vector in the making, without values until [`Blank::fill`].
+pub(crate) struct Blank<'a, T> {
+    slots: &'a mut [MaybeUninit<T>],
+    full: bool,
+    // Invariant in 'a: no stretch of another vector, already full, can be put in this one's place.
+    brand: PhantomData<Cell<&'a ()>>,
+}
+
+impl<'a, T: Copy> Blank<'a, T> {
+    fn new(slots: &'a mut [MaybeUninit<T>]) -> Self {
+        Self { slots, full: false, brand: PhantomData }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Writes the values, as many as there are places, and lends the result.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, values: impl Iterator<Item = T>) -> &mut [T] {
+        let mut written = 0;
+        for (slot, value) in self.slots.iter_mut().zip(values) {
+            slot.write(value);
+            written += 1;
+        }
+        assert_eq!(written, self.slots.len(), "a stretch of a new vector was left unwritten");
+        self.full = true;
+        self.get_mut()
+    }
+
+    /// Lets `f(i, part)` fill the `i`th part of `len` elements, one part after the other.
+    #[inline(always)]
+    pub(crate) fn fill_parts(&mut self, len: usize, mut f: impl FnMut(usize, &mut Blank<'_, T>)) {
+        for (i, slots) in self.slots.chunks_mut(len).enumerate() {
+            let mut part = Blank::new(slots);
+            f(i, &mut part);
+            assert!(part.full, "a stretch of a new vector was left unwritten");
+        }
+        self.full = true;
+    }
+
+    /// The values of a stretch that was filled.
+    #[inline(always)]
+    pub(crate) fn get_mut(&mut self) -> &mut [T] {
+        assert!(self.full, "a stretch of a new vector is read before it is written");
+        // SAFETY: `full` is set by `fill` and `fill_parts` alone, after every slot was written; `MaybeUninit<T>` has the layout
+        // of `T`, and the borrow is that of `self`.
+        unsafe { std::slice::from_raw_parts_mut(self.slots.as_mut_ptr().cast::<T>(), self.slots.len()) }
+    }
+}
+
+/// A vector of `len` elements; `f(i, blank)` fills the `i`th stretch of `chunk` (the last may be shorter), on
+/// several threads if `work`, the elementary operations in all, is worth it.
+pub(crate) fn by_chunks<T: Copy + Send>(
+    len: usize,
+    chunk: usize,
+    work: usize,
+    f: impl Fn(usize, &mut Blank<'_, T>) + Sync + Send,
+) -> Vec<T> {
+    build(len, |slots| {
+        for_each_chunk(slots, chunk, work, |i, slots| {
+            let mut blank = Blank::new(slots);
+            f(i, &mut blank);
+            assert!(blank.full, "a stretch of a new vector was left unwritten");
+        });
+    })
+}
+
+/// Where a task of [`by_columns`] stands: in slab `slab`, at the columns from `start` on.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns {
+    pub(crate) slab: usize,
+    pub(crate) start: usize,
+}
+
+/// A vector of `[slabs, rows, columns]`, made in blocks of all rows by at most `block` columns.
+///
+/// `f` fills, for each row, the stretch of it that lies in the block.
+pub(crate) fn by_columns<T: Copy + Send>(
+    [slabs, rows, columns]: [usize; 3],
+    block: usize,
+    work: usize,
+    f: impl Fn(Columns, &mut [Blank<'_, T>]) + Sync + Send,
+) -> Vec<T> {
+    build(slabs * rows * columns, |slots| {
+        let mut tasks = Vec::new();
+        for (slab, slots) in slots.chunks_mut((rows * columns).max(1)).enumerate() {
+            let first = tasks.len();
+            for start in (0..columns).step_by(block) {
+                tasks.push((Columns { slab, start }, Vec::with_capacity(rows)));
+            }
+            for row in slots.chunks_mut(columns) {
+                for (stretch, (_, blanks)) in row.chunks_mut(block).zip(&mut tasks[first..]) {
+                    blanks.push(Blank::new(stretch));
+                }
+            }
+        }
+        for_each_chunk(&mut tasks, 1, work, |_, task| {
+            let (at, blanks) = &mut task[0];
+            f(*at, blanks);
+            assert!(blanks.iter().all(|b| b.full), "a stretch of a new vector was left unwritten");
+        });
+    })
+}
+
+/// A vector of `len` elements all of which `write` must write.
+fn build<T: Copy>(len: usize, write: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
+    let mut data = Vec::with_capacity(len);
+    write(&mut data.spare_capacity_mut()[..len]);
+    // SAFETY: the capacity is at least `len`, and both callers cut all `len` slots into stretches and panic
+    // unless every stretch was filled.
+    unsafe { data.set_len(len) };
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_and_columns_cover_the_vector() {
+        for len in [0, 1, 5, 6, 7] {
+            let made = by_chunks(len, 3, 1_000_000, |i, blank| {
+                let start = 3 * i;
+                blank.fill(start..start + blank.len());
+            });
+            assert_eq!(made, (0..len).collect::<Vec<_>>());
+            let made = by_chunks(len, 5, 1_000_000, |i, blank| {
+                blank.fill_parts(2, |j, part| {
+                    let start = 5 * i + 2 * j;
+                    part.fill(start..start + part.len());
+                });
+            });
+            assert_eq!(made, (0..len).collect::<Vec<_>>());
+        }
+        for [slabs, rows, columns] in [[2, 3, 5], [1, 1, 4], [3, 2, 1], [0, 3, 2], [2, 0, 3], [2, 3, 0]] {
+            let made = by_columns([slabs, rows, columns], 2, 1_000_000, |at, blanks| {
+                for (row, blank) in blanks.iter_mut().enumerate() {
+                    let start = (at.slab * rows + row) * columns + at.start;
+                    blank.fill(start..start + blank.len());
+                }
+            });
+            assert_eq!(made, (0..slabs * rows * columns).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "left unwritten")]
+    fn an_unwritten_stretch_is_a_bug() {
+        by_chunks::<u8>(2, 1, 0, |i, blank| {
+            if i == 0 {
+                blank.fill(std::iter::once(1));
+            }
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "left unwritten")]
+    fn too_few_values_are_a_bug() {
+        by_chunks::<u8>(2, 2, 0, |_, blank| {
+            blank.fill(std::iter::once(1));
+        });
+    }
+}

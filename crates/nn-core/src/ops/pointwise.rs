@@ -1,0 +1,69 @@
+//! The bridge for functions of one number: each activation is one [`Pointwise`].
+
+use candle_core::{Result, Shape, Tensor};
+
+use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
+use crate::cpu::{Element, vector};
+
+/// Which tensor a derivative is read from. The output, where it suffices, is the one the next layer keeps too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    Input,
+    Output,
+}
+
+/// A differentiable function of one number.
+pub(super) trait Pointwise: Copy + Send + Sync + 'static {
+    const NAME: &'static str;
+
+    /// What [`Pointwise::gradient`] is given.
+    const SEEN: Seen;
+
+    /// Elementary operations per element, roughly.
+    const COST: usize;
+
+    fn value<T: Element>(self, x: T) -> T;
+
+    /// `f'(x) · dy`, where `at` is `x` or `f(x)` as [`Pointwise::SEEN`] says.
+    fn gradient<T: Element>(self, at: T, dy: T) -> T;
+
+    /// The same function from differentiable Candle operations: other devices and types, and the kernel's oracle.
+    fn portable(self, x: &Tensor) -> Result<Tensor>;
+}
+
+/// `f` of every element.
+pub(super) fn apply<P: Pointwise>(f: P, x: &Tensor) -> Result<Tensor> {
+    if on_cpu(&[x]) { apply1(Map(f), x) } else { f.portable(x) }
+}
+
+#[derive(Clone)]
+struct Map<P>(P);
+
+impl<P: Pointwise> Kernel<1> for Map<P> {
+    const NAME: &'static str = P::NAME;
+
+    fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
+        let f = self.0;
+        Ok((vector::map(&x.data, P::COST, |x| f.value(x)), x.dims.into()))
+    }
+
+    fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let at = match P::SEEN {
+            Seen::Input => x,
+            Seen::Output => y,
+        };
+        Ok([Some(detached2(Gradient(self.0), at, dy)?)])
+    }
+}
+
+#[derive(Clone)]
+struct Gradient<P>(P);
+
+impl<P: Pointwise> Kernel<2> for Gradient<P> {
+    const NAME: &'static str = P::NAME;
+
+    fn forward<T: Element>(&self, [at, dy]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
+        let f = self.0;
+        Ok((vector::map2(&at.data, &dy.data, P::COST, |at, dy| f.gradient(at, dy)), at.dims.into()))
+    }
+}

@@ -1,0 +1,13 @@
+//! From feature maps to vectors.
+
+use candle_core::{Module, Result, Tensor};
+
+/// `[B, …]` → `[B, N]`: all axes but the first become one, in row-major order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flatten;
+
+impl Module for Flatten {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.flatten_from(1)
+    }
+}

@@ -1,0 +1,87 @@
+//! What can go wrong in a run, by kind: callers treat a diverged run differently from a full disk.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a run could not start, go on or be kept.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The loss, or what the step made of the parameters, is no longer a finite number. Checkpoints and weights
+    /// written before are kept as they were.
+    Diverged {
+        /// The step it happened at, counted from 1.
+        step: u64,
+        /// The loss there: NaN or infinite.
+        loss: f64,
+    },
+    /// There is something at the path a new run was to be created at.
+    Exists(PathBuf),
+    /// The folder holds no run.
+    NoRun(PathBuf),
+    /// Another process is training in the folder.
+    Busy(PathBuf),
+    /// The checkpoint cannot be continued from: damaged, or of another model, optimiser or data set.
+    Checkpoint {
+        /// The checkpoint's file.
+        path: PathBuf,
+        /// What does not fit.
+        why: String,
+    },
+    /// A file of the run could not be read or written.
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The model, the data or a tensor operation failed.
+    Candle(candle_core::Error),
+}
+
+impl TrainError {
+    /// For `map_err`: the system's error with the path it is about.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+impl fmt::Display for TrainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Diverged { step, loss } => {
+                write!(f, "training diverged: the loss is {loss} at step {step}; ")?;
+                write!(f, "a lower learning rate, a warm-up or clipping gradients may help")
+            }
+            Self::Exists(path) => {
+                let path = path.display();
+                write!(f, "{path} exists and is not written over; resume it or choose another name")
+            }
+            Self::NoRun(path) => write!(f, "{} holds no run", path.display()),
+            Self::Busy(path) => write!(f, "another process is training in {}", path.display()),
+            Self::Checkpoint { path, why } => write!(f, "cannot resume from {}: {why}", path.display()),
+            // `atomic_file` puts the path into the message already.
+            Self::Io { path, source } => {
+                let (path, source) = (path.display().to_string(), source.to_string());
+                if source.contains(&path) { f.write_str(&source) } else { write!(f, "{path}: {source}") }
+            }
+            Self::Candle(e) => fmt::Display::fmt(e, f),
+        }
+    }
+}
+
+impl std::error::Error for TrainError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Candle(e) => e.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<candle_core::Error> for TrainError {
+    fn from(e: candle_core::Error) -> Self {
+        Self::Candle(e)
+    }
+}
