@@ -1,9 +1,12 @@
-//! Batches in order.
+//! Batches in order, made on a thread of their own while the one before them trains.
 
+use std::any::Any;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
 
-use candle_core::Result;
-use nn_core::Random;
+use candle_core::{Error, Result};
+use nn_core::{Random, ensure};
 
 use super::Dataset;
 
@@ -20,11 +23,11 @@ pub enum Order {
 /// Options of [`Loader`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoaderConfig {
-    /// Examples in a batch.
+    /// Examples in a batch; an epoch's last batch has what is left.
     pub batch_size: usize,
     /// In which order the examples come.
     pub order: Order,
-    /// How many batches may wait.
+    /// How many batches may wait to be taken, besides the one that is being made.
     pub prefetch: usize,
 }
 
@@ -35,6 +38,9 @@ impl Default for LoaderConfig {
 }
 
 /// Gives out a data set in batches, epoch by epoch.
+///
+/// What epoch `n` holds depends on the data set, the options, `random` and `n` alone: not on the epochs before it, not
+/// on who asks when. An interrupted epoch can therefore be taken up where it was left.
 #[derive(Debug)]
 pub struct Loader<D> {
     data: Arc<D>,
@@ -43,9 +49,13 @@ pub struct Loader<D> {
 }
 
 impl<D: Dataset> Loader<D> {
+    /// Shuffles and augments with what `random` yields.
+    ///
     /// # Errors
-    /// Never.
+    /// If the batch size is 0 or the data set has more than 2³² − 1 examples.
     pub fn new(data: Arc<D>, config: LoaderConfig, random: Random) -> Result<Self> {
+        ensure!(config.batch_size > 0, "Loader: the batch size must be positive, got 0");
+        ensure!(u32::try_from(data.len()).is_ok(), "Loader: at most 2³² − 1 examples, got {}", data.len());
         Ok(Self { data, config, random })
     }
 
@@ -54,20 +64,299 @@ impl<D: Dataset> Loader<D> {
         &self.data
     }
 
-    /// How many batches an epoch has.
+    /// The options it was made with.
+    pub fn config(&self) -> LoaderConfig {
+        self.config
+    }
+
+    /// How many batches an epoch has: `⌈examples / batch size⌉`.
     pub fn batches_per_epoch(&self) -> usize {
         self.data.len().div_ceil(self.config.batch_size)
     }
 
-    /// The batches of epoch `n` but for its first `first_batch`.
-    pub fn epoch_from(&self, n: u64, first_batch: usize) -> impl Iterator<Item = Result<D::Batch>> {
+    /// The indices of the examples in the order of epoch `n`.
+    pub fn order(&self, n: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.data.len()).collect();
         if self.config.order == Order::Shuffled {
             self.random.at("order").nth(n).draws().shuffle(&mut order);
         }
-        let random = self.random.at("examples").nth(n);
-        let batches: Vec<Vec<usize>> =
-            order.chunks(self.config.batch_size).skip(first_batch).map(<[usize]>::to_vec).collect();
-        batches.into_iter().map(move |indices| self.data.batch(&indices, random))
+        order
+    }
+
+    /// All batches of epoch `n`.
+    pub fn epoch(&self, n: u64) -> Epoch<D::Batch> {
+        self.epoch_from(n, 0)
+    }
+
+    /// The batches of epoch `n` but for its first `first_batch`: bit for bit those that [`Self::epoch`] gives there.
+    ///
+    /// If the epoch has fewer batches than that, the one item is an error.
+    pub fn epoch_from(&self, n: u64, first_batch: usize) -> Epoch<D::Batch> {
+        let all = self.batches_per_epoch();
+        if first_batch > all {
+            let message = format!("Loader: an epoch has {all} batches, cannot go on after {first_batch}");
+            return Epoch::failed(Error::Msg(message));
+        }
+        let (data, size) = (Arc::clone(&self.data), self.config.batch_size);
+        let (order, random) = (self.order(n), self.random.at("examples").nth(n));
+        let (sender, receiver) = sync_channel(self.config.prefetch);
+        let work = move || produce(&*data, order.chunks(size).skip(first_batch), random, &sender);
+        match thread::Builder::new().name("loader".to_owned()).spawn(work) {
+            Ok(thread) => Epoch { state: State::Running(receiver, thread), left: all - first_batch },
+            Err(e) => Epoch::failed(Error::Msg(format!("Loader: cannot start its thread: {e}"))),
+        }
+    }
+}
+
+/// Makes one batch after the other until there are no more, one fails, or nobody wants them.
+fn produce<'a, D: Dataset>(
+    data: &D,
+    batches: impl Iterator<Item = &'a [usize]>,
+    random: Random,
+    sender: &SyncSender<Result<D::Batch>>,
+) {
+    for indices in batches {
+        let batch = data.batch(indices, random);
+        let failed = batch.is_err();
+        if sender.send(batch).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// The batches of one epoch; see [`Loader::epoch`].
+///
+/// An error or a panic of the data set is an item, the last one. Dropping this early ends the thread, once it has
+/// finished the batch it is at.
+#[derive(Debug)]
+pub struct Epoch<B> {
+    state: State<B>,
+    /// Batches that are still to come.
+    left: usize,
+}
+
+#[derive(Debug)]
+enum State<B> {
+    Running(Receiver<Result<B>>, JoinHandle<()>),
+    Failed(Error),
+    Over,
+}
+
+impl<B> Epoch<B> {
+    fn failed(error: Error) -> Self {
+        Self { state: State::Failed(error), left: 1 }
+    }
+
+    /// Ends the epoch and its thread; what the thread died of, if it did.
+    fn stop(&mut self) -> Option<Error> {
+        self.left = 0;
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Running(receiver, thread) => {
+                // The thread may be waiting for room: it must see that nobody takes batches any more.
+                drop(receiver);
+                thread
+                    .join()
+                    .err()
+                    .map(|panic| Error::Msg(format!("Loader: the data set panicked: {}", said(&*panic))))
+            }
+            State::Failed(error) => Some(error),
+            State::Over => None,
+        }
+    }
+}
+
+/// The message of a panic.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+impl<B> Iterator for Epoch<B> {
+    type Item = Result<B>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let State::Running(receiver, _) = &self.state else { return self.stop().map(Err) };
+        match receiver.recv() {
+            Ok(Ok(batch)) => {
+                self.left -= 1;
+                Some(Ok(batch))
+            }
+            Ok(Err(error)) => {
+                self.stop();
+                Some(Err(error))
+            }
+            // The thread is gone: it has made all there is, or it panicked.
+            Err(_) => self.stop().map(Err),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left))
+    }
+}
+
+impl<B> Drop for Epoch<B> {
+    fn drop(&mut self) {
+        // Nobody asks any more, so there is nobody to tell.
+        let _ = self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+
+    /// Yields the indices asked for and a draw for each; fails or panics at one of them.
+    #[derive(Default, Debug)]
+    struct Numbers {
+        len: usize,
+        fails_at: Option<usize>,
+        panics_at: Option<usize>,
+        made: AtomicUsize,
+    }
+
+    impl Dataset for Numbers {
+        type Batch = Vec<(usize, u32)>;
+
+        fn len(&self) -> usize {
+            self.len
+        }
+
+        fn batch(&self, indices: &[usize], random: Random) -> Result<Self::Batch> {
+            self.made.fetch_add(1, SeqCst);
+            assert!(
+                !indices.iter().any(|&i| Some(i) == self.panics_at),
+                "example {:?} is poison",
+                self.panics_at
+            );
+            ensure!(
+                !indices.iter().any(|&i| Some(i) == self.fails_at),
+                "example {:?} is broken",
+                self.fails_at
+            );
+            Ok(indices.iter().map(|&i| (i, random.nth(i as u64).block(0)[0])).collect())
+        }
+    }
+
+    fn numbers(len: usize) -> Arc<Numbers> {
+        Arc::new(Numbers { len, ..Numbers::default() })
+    }
+
+    fn loader(data: &Arc<Numbers>, batch_size: usize, order: Order, prefetch: usize) -> Loader<Numbers> {
+        let config = LoaderConfig { batch_size, order, prefetch };
+        Loader::new(Arc::clone(data), config, Random::new(5)).expect("a good configuration")
+    }
+
+    fn batches(epoch: Epoch<Vec<(usize, u32)>>) -> Vec<Vec<(usize, u32)>> {
+        epoch.collect::<Result<_>>().expect("no example is broken")
+    }
+
+    #[test]
+    fn every_example_comes_once_an_epoch() {
+        for (len, batch_size, sizes) in [
+            (10, 4, &[4, 4, 2][..]),
+            (8, 4, &[4, 4]),
+            (3, 7, &[3]),
+            (3, usize::MAX, &[3]),
+            (3, 1, &[1, 1, 1]),
+            (0, 4, &[]),
+        ] {
+            for order in [Order::Sequential, Order::Shuffled] {
+                for prefetch in [0, 1, 2, 100] {
+                    let loader = loader(&numbers(len), batch_size, order, prefetch);
+                    let epoch = batches(loader.epoch(0));
+                    assert_eq!(epoch.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
+                    assert_eq!(loader.batches_per_epoch(), sizes.len());
+                    let mut seen: Vec<usize> = epoch.concat().into_iter().map(|(i, _)| i).collect();
+                    assert_eq!(seen, loader.order(0));
+                    seen.sort_unstable();
+                    assert_eq!(seen, (0..len).collect::<Vec<_>>());
+                }
+            }
+        }
+        assert_eq!(loader(&numbers(5), 2, Order::Sequential, 2).order(3), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn an_epoch_depends_on_seed_and_number_only() {
+        let data = numbers(100);
+        let one = loader(&data, 8, Order::Shuffled, 2);
+        let two = loader(&data, 8, Order::Shuffled, 7);
+        let first = batches(one.epoch(0));
+        // Two did not go through epoch 0 before its epoch 1.
+        assert_eq!(batches(one.epoch(1)), batches(two.epoch(1)));
+        assert_eq!(first, batches(two.epoch(0)));
+        let second = batches(one.epoch(1));
+        assert_ne!(first, second);
+        assert_ne!(one.order(0), one.order(1));
+        // What happens to an example in another epoch is something else too.
+        let draw =
+            |epoch: &[Vec<(usize, u32)>]| epoch.concat().into_iter().find(|&(i, _)| i == 42).map(|(_, d)| d);
+        assert_ne!(draw(&first), draw(&second));
+        let other =
+            Loader::new(Arc::clone(&data), one.config(), Random::new(6)).expect("a good configuration");
+        assert_ne!(one.order(0), other.order(0));
+    }
+
+    #[test]
+    fn an_epoch_taken_up_gives_the_batches_that_were_left() {
+        for order in [Order::Sequential, Order::Shuffled] {
+            let loader = loader(&numbers(22), 4, order, 2);
+            let whole = batches(loader.epoch(3));
+            for done in 0..=whole.len() {
+                assert_eq!(batches(loader.epoch_from(3, done)), whole[done..], "after {done}");
+            }
+            let mut beyond = loader.epoch_from(3, 7);
+            let error = beyond.next().expect("an item").expect_err("out of range").to_string();
+            assert!(error.contains("an epoch has 6 batches, cannot go on after 7"), "{error}");
+            assert!(beyond.next().is_none());
+        }
+    }
+
+    #[test]
+    fn dropping_an_epoch_ends_its_thread() {
+        let data = numbers(1_000);
+        for (taken, prefetch) in [(0, 0), (0, 2), (1, 2), (5, 1), (1_000, 2)] {
+            data.made.store(0, SeqCst);
+            let loader = loader(&data, 1, Order::Sequential, prefetch);
+            let mut epoch = loader.epoch(0);
+            assert!(epoch.by_ref().take(taken).all(|batch| batch.is_ok()));
+            drop(epoch);
+            drop(loader);
+            // The thread held the data set, so it is over when nobody else does.
+            assert_eq!(Arc::strong_count(&data), 1);
+            // One beyond what fits in the queue is in the making.
+            let made = data.made.load(SeqCst);
+            assert!(made <= taken + prefetch + 1, "{made} batches made for {taken}");
+        }
+    }
+
+    #[test]
+    fn errors_and_panics_reach_the_one_who_asks() {
+        let broken = Numbers { len: 10, fails_at: Some(5), ..Numbers::default() };
+        let poison = Numbers { len: 10, panics_at: Some(5), ..Numbers::default() };
+        for (data, says) in
+            [(broken, "example Some(5) is broken"), (poison, "panicked: example Some(5) is poison")]
+        {
+            let data = Arc::new(data);
+            let mut epoch = loader(&data, 2, Order::Sequential, 2).epoch(0);
+            assert!(epoch.next().is_some_and(|batch| batch.is_ok()));
+            assert!(epoch.next().is_some_and(|batch| batch.is_ok()));
+            let error = epoch.next().expect("an item").expect_err("the third batch").to_string();
+            assert!(error.contains(says), "{says:?} not in {error}");
+            assert!(epoch.next().is_none() && epoch.next().is_none());
+            assert_eq!(Arc::strong_count(&data), 1);
+        }
+    }
+
+    #[test]
+    fn a_batch_of_nothing_is_refused() {
+        let config = LoaderConfig { batch_size: 0, ..LoaderConfig::default() };
+        let error = Loader::new(numbers(3), config, Random::new(0)).expect_err("refused").to_string();
+        assert!(error.contains("batch size must be positive, got 0"), "{error}");
+        let error = Loader::new(numbers(1 << 32), LoaderConfig::default(), Random::new(0));
+        assert!(error.expect_err("refused").to_string().contains("got 4294967296"));
     }
 }
