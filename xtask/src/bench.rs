@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for entry in entries {
         models.push(measure(entry, args, torch.as_mut())?);
     }
-    let version = torch.map(|torch| torch.version);
+    let version = torch.as_ref().map(|torch| torch.version.clone());
     let Models { batch_size, rounds, steps, json, .. } = *args;
     let report = Report { batch_size, rounds, steps, threads, torch: version, models };
     if json { output::json(&report) } else { print(&report) }
@@ -107,7 +107,10 @@ fn entries(names: &[String]) -> Result<Vec<&'static Entry>> {
     if names.is_empty() {
         return Ok(ZOO.iter().collect());
     }
-    names.iter().map(|name| nn_vision::find(name).ok_or_else(|| failure::unknown("model", name, &all))).collect()
+    names
+        .iter()
+        .map(|name| nn_vision::find(name).ok_or_else(|| failure::unknown("model", name, &all)))
+        .collect()
 }
 
 fn measure(entry: &'static Entry, args: &Models, mut torch: Option<&mut Torch>) -> Result<Row> {
@@ -189,7 +192,8 @@ impl Torch {
             unreachable!("both were asked for")
         };
         let mut torch = Self { child, ask, answers: BufReader::new(answers), version: String::new() };
-        torch.version = torch.answer().advise("--python needs a Python that has torch, numpy and safetensors")?;
+        torch.version =
+            torch.answer().advise("--python needs a Python that has torch, numpy and safetensors")?;
         Ok(torch)
     }
 
@@ -201,7 +205,8 @@ impl Torch {
     }
 
     fn seconds_a_step(&mut self, entry: &Entry, args: &Models) -> Result<f64> {
-        writeln!(self.ask, "{} {} {}", entry.name, args.batch_size, args.steps).context("cannot write to Python")?;
+        writeln!(self.ask, "{} {} {}", entry.name, args.batch_size, args.steps)
+            .context("cannot write to Python")?;
         let answer = self.answer()?;
         answer.parse().with_context(|| format!("Python answered {answer:?} instead of seconds"))
     }

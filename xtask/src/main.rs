@@ -1,3 +1,92 @@
-//! The command line.
+//! The command line, `cargo xtask`: trains, evaluates and inspects the networks, and checks this workspace.
+//!
+//! Progress and remarks go to standard error, results to standard output. Exit codes: 0 done, 1 failed, 2 wrong
+//! usage, 130 interrupted.
 
-fn main() {}
+mod bench;
+mod check;
+mod data;
+mod device;
+mod eval;
+mod failure;
+mod forward;
+mod list;
+mod model;
+mod output;
+mod predict;
+mod progress;
+mod recipe;
+mod subject;
+mod summary;
+mod test;
+mod tidy;
+mod train;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Every tensor is a fresh allocation; this allocator keeps their pages instead of asking the system anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The classic neural networks: train them, use them, look inside.
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List models, recipes and data sets
+    List(list::Args),
+    /// Train a model by a recipe, or go on with a run
+    Train(train::Args),
+    /// Measure loss and accuracy on a data set's test part
+    Eval(eval::Args),
+    /// Classify picture files
+    Predict(predict::Args),
+    /// Run raw tensors through a model once
+    Forward(forward::Args),
+    /// Show a model's layers, shapes, parameters and memory
+    Summary(summary::Args),
+    /// Measure how long things take, beside PyTorch
+    Bench(bench::Args),
+    /// Run the tests
+    Test(test::Args),
+    /// Run all that CI runs: format, tidy, clippy, documentation, tests
+    Check,
+    /// Check the house rules
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) if error.chain().any(|cause| cause.is::<output::Closed>()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(failure::report(&error).trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    let done = match command {
+        Command::Train(args) => return train::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Forward(args) => forward::run(&args),
+        Command::Summary(args) => summary::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Check => check::run(),
+        Command::Tidy => tidy::run(&workspace::root()),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}

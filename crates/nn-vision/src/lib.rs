@@ -16,6 +16,7 @@
 
 pub mod cnn;
 pub mod lenet;
+pub mod preprocess;
 mod zoo;
 
 pub use zoo::{Entry, ZOO, find};

@@ -1,0 +1,130 @@
+//! `list`: what there is.
+
+use anyhow::Result;
+use candle_core::Device;
+use serde_json::{Value, json};
+
+use crate::data::DataName;
+use crate::model::{self, Plan};
+use crate::output::{self, Align, Table, dims, thousands};
+use crate::recipe;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What to list [default: everything]
+    #[arg(value_enum)]
+    what: Option<What>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// Networks
+    Models,
+    /// What `train` can be told to do
+    Recipes,
+    /// What they can be trained and tested on
+    Datasets,
+}
+
+/// A section: its title, its table, and the same as JSON.
+struct Section {
+    title: &'static str,
+    table: Table,
+    json: Value,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let all = [What::Models, What::Recipes, What::Datasets];
+    let chosen = all.into_iter().filter(|what| args.what.is_none_or(|chosen| chosen == *what));
+    let sections = chosen.map(section).collect::<Result<Vec<_>>>()?;
+    if args.json {
+        let document = sections.into_iter().map(|section| (section.title.to_owned(), section.json));
+        return output::json(&document.collect::<serde_json::Map<_, _>>());
+    }
+    let texts = sections.iter().map(|section| format!("{}\n{}", section.title, section.table));
+    output::line(texts.collect::<Vec<_>>().join("\n\n"))
+}
+
+fn section(what: What) -> Result<Section> {
+    match what {
+        What::Models => models(),
+        What::Recipes => recipes(),
+        What::Datasets => Ok(datasets()),
+    }
+}
+
+fn models() -> Result<Section> {
+    let columns = [
+        ("name", Align::Left),
+        ("input", Align::Right),
+        ("classes", Align::Right),
+        ("parameters", Align::Right),
+        ("source", Align::Left),
+    ];
+    let mut table = Table::new(&columns);
+    let mut rows = Vec::new();
+    for name in model::names() {
+        let plan = Plan::named(name)?;
+        let parameters = match nn_vision::find(name) {
+            Some(entry) => entry.parameters,
+            None => plan.build(plan.num_classes(), 0, &Device::Cpu)?.store.parameter_count(),
+        };
+        table.row([
+            name.to_owned(),
+            dims(&plan.input()),
+            plan.num_classes().to_string(),
+            thousands(parameters as u64),
+            plan.paper().to_owned(),
+        ]);
+        rows.push(json!({
+            "name": name, "input": plan.input(), "classes": plan.num_classes(), "parameters": parameters,
+            "source": plan.paper(),
+        }));
+    }
+    Ok(Section { title: "models", table, json: rows.into() })
+}
+
+fn recipes() -> Result<Section> {
+    let columns =
+        [("name", Align::Left), ("model", Align::Left), ("data", Align::Left), ("what it does", Align::Left)];
+    let mut table = Table::new(&columns);
+    let mut rows = Vec::new();
+    for (name, text) in recipe::EMBEDDED {
+        let recipe = recipe::parse(text, name)?;
+        let (model, data, about) = (recipe.model.name, recipe.data.name.facts().name, recipe::about(text));
+        rows.push(json!({ "name": name, "model": model, "data": data, "about": about }));
+        table.row([(*name).to_owned(), model, data.to_owned(), about]);
+    }
+    Ok(Section { title: "recipes", table, json: rows.into() })
+}
+
+fn datasets() -> Section {
+    let columns = [
+        ("name", Align::Left),
+        ("image", Align::Right),
+        ("classes", Align::Right),
+        ("train", Align::Right),
+        ("test", Align::Right),
+        ("source", Align::Left),
+    ];
+    let mut table = Table::new(&columns);
+    let mut rows = Vec::new();
+    for facts in DataName::ALL.map(DataName::facts) {
+        table.row([
+            facts.name.to_owned(),
+            dims(&facts.size),
+            facts.classes.to_string(),
+            thousands(facts.train as u64),
+            thousands(facts.test as u64),
+            facts.source.to_owned(),
+        ]);
+        rows.push(json!({
+            "name": facts.name, "image": facts.size, "classes": facts.classes, "train": facts.train,
+            "test": facts.test, "source": facts.source,
+        }));
+    }
+    Section { title: "datasets", table, json: rows.into() }
+}

@@ -1,0 +1,231 @@
+//! Models by name: the zoo's, and the multilayer perceptron, whose shape a recipe gives.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device};
+use nn_core::{Ctx, Layer, ParamStore};
+use nn_layers::{Activation, Mlp, MlpConfig};
+use nn_train::Outcome;
+use nn_train::data::Batch;
+use nn_vision::{Entry, ZOO};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{self, Advise, failed};
+
+/// The name of the perceptron, which is no row of the zoo because its table is the recipe's.
+pub(crate) const MLP: &str = "mlp";
+
+/// The `[model]` table of a recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    /// Widths of the hidden layers, input side first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hidden: Option<Vec<usize>>,
+    /// Between layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) activation: Option<ActivationName>,
+    /// Probability of dropping a hidden unit in training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dropout: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ActivationName {
+    Relu,
+    Relu6,
+    LeakyRelu,
+    Sigmoid,
+    Tanh,
+}
+
+/// Widths of a perceptron whose recipe gives none.
+const MLP_HIDDEN: &[usize] = &[256, 128];
+
+/// Images of all data sets there are so far.
+const MLP_INPUT: [usize; 3] = [1, 28, 28];
+
+/// A model with its parameters, on a device.
+pub(crate) struct Model {
+    pub(crate) layer: Box<dyn Layer>,
+    pub(crate) store: ParamStore,
+    pub(crate) device: Device,
+}
+
+impl Plan {
+    /// The model of that name with its own defaults.
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        let plan = Self { name: name.to_owned(), hidden: None, activation: None, dropout: None };
+        plan.check().map(|()| plan)
+    }
+
+    fn entry(&self) -> Option<&'static Entry> {
+        nn_vision::find(&self.name)
+    }
+
+    /// # Errors
+    /// If there is no such model, or it does not take the options.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Some(_) = self.entry() else {
+            return if self.name == MLP {
+                self.check_mlp()
+            } else {
+                Err(failure::unknown("model", &self.name, &names()))
+            };
+        };
+        let options = [
+            ("hidden", self.hidden.is_some()),
+            ("activation", self.activation.is_some()),
+            ("dropout", self.dropout.is_some()),
+        ];
+        for (key, _) in options.iter().filter(|(_, given)| *given) {
+            let message =
+                format!("model.{key} is an option of `{MLP}`; `{}` is fixed by its paper", self.name);
+            return Err(failed(message)).advise(format!("remove model.{key}, or set model.name = \"{MLP}\""));
+        }
+        Ok(())
+    }
+
+    fn check_mlp(&self) -> Result<()> {
+        if self.hidden.iter().flatten().any(|&width| width == 0) {
+            return Err(failed("model.hidden: every layer must be at least 1 wide, got 0"));
+        }
+        match self.dropout {
+            Some(p) if !(0.0..1.0).contains(&p) => {
+                Err(failed(format!("model.dropout must be in [0, 1), got {p}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `[C, H, W]` of the images it takes.
+    pub(crate) fn input(&self) -> [usize; 3] {
+        self.entry().map_or(MLP_INPUT, |entry| entry.input)
+    }
+
+    /// Classes it was made for.
+    pub(crate) fn num_classes(&self) -> usize {
+        self.entry().map_or(10, |entry| entry.num_classes)
+    }
+
+    /// Where it is described.
+    pub(crate) fn paper(&self) -> &'static str {
+        self.entry().map_or("Rumelhart, Hinton & Williams 1986", |entry| entry.paper)
+    }
+
+    /// Builds it with start values from `seed`.
+    pub(crate) fn build(&self, num_classes: usize, seed: u64, device: &Device) -> Result<Model> {
+        self.check()?;
+        let store = ParamStore::new(seed);
+        let vb = store.vb(DType::F32, device);
+        let layer = match self.entry() {
+            Some(entry) => (entry.build)(vb, num_classes),
+            None => self.build_mlp(num_classes, vb),
+        };
+        let layer = layer.with_context(|| format!("cannot build {}", self.name))?;
+        Ok(Model { layer, store, device: device.clone() })
+    }
+
+    fn build_mlp(
+        &self,
+        num_classes: usize,
+        vb: candle_nn::VarBuilder,
+    ) -> candle_core::Result<Box<dyn Layer>> {
+        let config = MlpConfig {
+            hidden: self.hidden.as_deref().unwrap_or(MLP_HIDDEN),
+            activation: self.activation.unwrap_or(ActivationName::Relu).into(),
+            dropout: self.dropout.unwrap_or(0.0),
+            ..MlpConfig::default()
+        };
+        Ok(Box::new(Mlp::new(self.input().iter().product(), num_classes, config, vb)?))
+    }
+}
+
+impl Model {
+    /// Loss and decisions for a batch.
+    pub(crate) fn outcome(&self, batch: &Batch, ctx: &Ctx<'_>) -> candle_core::Result<Outcome> {
+        let logits = self.layer.call(&batch.inputs.to_device(&self.device)?, ctx)?; // [B, classes]
+        Outcome::classification(&logits, &batch.targets.to_device(&self.device)?)
+    }
+
+    /// Replaces every parameter by the file's.
+    ///
+    /// # Errors
+    /// If names and shapes are not exactly the model's; the error lists each that is not.
+    pub(crate) fn load(&self, weights: &Path) -> Result<()> {
+        let tensors = nn_core::weights::safetensors::read(weights)?;
+        let report = self.store.compare(&tensors);
+        if report.is_exact() {
+            return Ok(self.store.set(&tensors)?);
+        }
+        let lines = failure::mismatch_lines(&report).join("\n");
+        Err(failed(lines).context(format!("{} does not fit the model", weights.display())))
+            .advise("name the model these weights were trained as, or leave --weights out")
+    }
+}
+
+impl From<ActivationName> for Activation {
+    fn from(name: ActivationName) -> Self {
+        match name {
+            ActivationName::Relu => Self::Relu,
+            ActivationName::Relu6 => Self::Relu6,
+            ActivationName::LeakyRelu => Self::LeakyRelu { slope: 0.01 },
+            ActivationName::Sigmoid => Self::Sigmoid,
+            ActivationName::Tanh => Self::Tanh,
+        }
+    }
+}
+
+/// Every model's name.
+pub(crate) fn names() -> Vec<&'static str> {
+    ZOO.iter().map(|entry| entry.name).chain([MLP]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_model_builds_with_the_parameters_it_claims() -> Result<()> {
+        for name in names() {
+            let plan = Plan::named(name)?;
+            let model = plan.build(plan.num_classes(), 0, &Device::Cpu)?;
+            let claimed =
+                nn_vision::find(name).map_or(784 * 256 + 256 + 256 * 128 + 128 + 1290, |e| e.parameters);
+            assert_eq!(model.store.parameter_count(), claimed, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn options_belong_to_the_perceptron() -> Result<()> {
+        let mut plan = Plan { hidden: Some(vec![16]), ..Plan::named("lenet5")? };
+        let error = failure::report(&plan.check().expect_err("LeNet-5 has no such option"));
+        assert!(error.contains("model.hidden"), "{error}");
+        plan.name = MLP.to_owned();
+        plan.check()?;
+        let error = Plan { hidden: Some(vec![16, 0]), ..plan.clone() }.check().expect_err("an empty layer");
+        assert!(error.to_string().contains("got 0"));
+        let error = Plan { dropout: Some(1.0), ..plan }.check().expect_err("nothing would be left");
+        assert!(error.to_string().contains("model.dropout"));
+        let error = failure::report(&Plan::named("lenet").expect_err("no such model"));
+        assert!(error.contains("`lenet5`"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn foreign_weights_are_reported_name_by_name() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("w.safetensors");
+        Plan::named("cnn")?.build(10, 0, &Device::Cpu)?.store.save(&path)?;
+        let lenet = Plan::named("lenet5")?.build(10, 0, &Device::Cpu)?;
+        let error = failure::report(&lenet.load(&path).expect_err("another model's"));
+        for part in ["w.safetensors does not fit", "missing ", "unexpected ", "help:"] {
+            assert!(error.contains(part), "{part} is not in {error}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! `predict`: the most probable classes of picture files.
+//!
+//! A picture of any size is turned grey, fitted into the model's input with its proportions kept, and normalised as
+//! the training images were. All data sets so far show light things on black, so a picture whose edge is bright,
+//! ink on paper, is turned over.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nn_core::{Ctx, Random, ops};
+use nn_train::data::{Dataset, ImageSet, Images};
+use nn_vision::preprocess::{Channels, Picture};
+use serde::Serialize;
+
+use crate::data::DataName;
+use crate::device::DeviceName;
+use crate::failure;
+use crate::model::Model;
+use crate::output::{self, Align, Table};
+use crate::subject::Subject;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A run's folder, or a model's name with --weights
+    #[arg(value_name = "RUN_OR_MODEL")]
+    subject: String,
+    /// Pictures: PNG, JPEG, BMP, GIF or WebP, of any size
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// Weights as safetensors [default: the run's best]
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Data set the model was trained on: its classes and normalisation [default: the run's, or digits]
+    #[arg(long, value_enum, value_name = "NAME")]
+    data: Option<DataName>,
+    /// Classes to show, most probable first
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    #[arg(long, value_enum, default_value_t)]
+    device: DeviceName,
+    /// Print one JSON document: [{file, predictions: [{class, label, probability}]}]
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    file: String,
+    predictions: Vec<Prediction<'a>>,
+}
+
+#[derive(Serialize)]
+struct Prediction<'a> {
+    class: usize,
+    label: &'a str,
+    probability: f32,
+}
+
+/// Prints what it can; files that are no pictures are reported together, as the error.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let mut subject = Subject::find(&args.subject, args.weights.as_deref())?;
+    subject.choose_data(args.data, None);
+    let classes = subject.data.name.classes();
+    let model = subject.model.build(classes.len(), 0, &args.device.open()?)?;
+    model.load(&subject.weights)?;
+    let size = subject.model.input();
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    for path in &args.inputs {
+        match read(path, size) {
+            Ok(pixels) => good.push((path, pixels)),
+            Err(error) => bad.push(error),
+        }
+    }
+    let mut answers = Vec::new();
+    for (path, pixels) in good {
+        let set = ImageSet::new(
+            Images { pixels, size },
+            vec![0],
+            classes.clone(),
+            &[subject.data.name.normalise()],
+        )?;
+        let probabilities =
+            probabilities(&model, &set).with_context(|| format!("cannot classify {}", path.display()))?;
+        answers.push(Answer {
+            file: path.display().to_string(),
+            predictions: best(&probabilities, &classes, args.top as usize),
+        });
+    }
+    if args.json {
+        output::json(&answers)?;
+    } else if !answers.is_empty() {
+        output::line(show(&answers))?;
+    }
+    let (failed, all) = (bad.len(), args.inputs.len());
+    match bad.into_iter().reduce(|all, next| failure::failed(format!("{all}\n{next}"))) {
+        None => Ok(()),
+        Some(error) if all == 1 => Err(error),
+        Some(error) => Err(error.context(format!("{failed} of {all} files could not be read as pictures"))),
+    }
+}
+
+/// The picture as the training images are: their size, light on dark; `[C, H, W]`.
+fn read(path: &Path, [c, h, w]: [usize; 3]) -> Result<Vec<u8>> {
+    let read = || Picture::open(path, Channels::of(c)?)?.fit([h, w]);
+    // The message alone: it names the file, and several are shown together.
+    let picture =
+        read().map_err(|e| failure::failed(failure::without_backtrace(&e.to_string()).to_owned()))?;
+    Ok(picture.light_on_dark().planes())
+}
+
+/// Of each class, for the one image of the set.
+fn probabilities(model: &Model, set: &ImageSet) -> Result<Vec<f32>> {
+    let inputs = set.batch(&[0], Random::new(0))?.inputs.to_device(&model.device)?;
+    let logits = model.layer.call(&inputs, &Ctx::eval())?; // [1, classes]
+    Ok(ops::softmax(&logits, 1)?.squeeze(0)?.to_vec1()?)
+}
+
+/// The `k` most probable classes; of equals the first.
+fn best<'a>(probabilities: &[f32], classes: &'a [String], k: usize) -> Vec<Prediction<'a>> {
+    let all = probabilities.iter().zip(classes).enumerate();
+    let mut all: Vec<_> = all
+        .map(|(class, (&probability, label))| Prediction { class, label: label.as_str(), probability })
+        .collect();
+    all.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    all.truncate(k);
+    all
+}
+
+fn show(answers: &[Answer<'_>]) -> String {
+    let mut table =
+        Table::new(&[("file", Align::Left), ("class", Align::Left), ("probability", Align::Right)]);
+    for answer in answers {
+        for (i, prediction) in answer.predictions.iter().enumerate() {
+            let file = if i == 0 { answer.file.clone() } else { String::new() };
+            let percent = format!("{:.2} %", 100.0 * prediction.probability);
+            table.row([file, prediction.label.to_owned(), percent]);
+        }
+    }
+    table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_come_first_and_ties_in_order() {
+        let classes = ["a", "b", "c"].map(str::to_owned);
+        let names = |p: &[f32], k| best(p, &classes, k).iter().map(|p| p.label).collect::<String>();
+        assert_eq!(names(&[0.2, 0.5, 0.3], 2), "bc");
+        assert_eq!(names(&[0.3, 0.3, 0.4], 9), "cab");
+    }
+}

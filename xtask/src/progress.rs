@@ -1,0 +1,169 @@
+//! What a person sees of a training run: a bar on a terminal, plain lines elsewhere; always on standard error.
+
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use nn_train::Event;
+use nn_train::event::{Epoch, Step};
+
+use crate::output::{duration, note, thousands};
+
+/// Between two lines within an epoch where there is no bar.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Between two texts beside the bar; the eye reads no faster.
+const BLINK: Duration = Duration::from_millis(100);
+
+/// Shows the events of a run.
+pub(crate) struct Progress {
+    /// Where standard error is a terminal.
+    bar: Option<ProgressBar>,
+    epochs: u64,
+    /// Images in an epoch.
+    examples: u64,
+    batches: u64,
+    spoke: Instant,
+}
+
+impl Progress {
+    /// For a run of `epochs` passes over `examples` images.
+    pub(crate) fn new(epochs: u64, examples: usize) -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("  {prefix}  {bar:24.cyan/black.bright}  {wide_msg}");
+            let Ok(style) = style else { unreachable!("a template that is right") };
+            ProgressBar::new(0).with_style(style.progress_chars("━╸━"))
+        });
+        Self { bar, epochs, examples: examples as u64, batches: 0, spoke: Instant::now() }
+    }
+
+    /// Shows what happened.
+    pub(crate) fn hear(&mut self, event: &Event) {
+        match event {
+            Event::EpochStarted { epoch, batches_done, batches } => {
+                self.batches = *batches;
+                if let Some(bar) = &self.bar {
+                    bar.set_length(*batches);
+                    bar.set_position(*batches_done);
+                    bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+                }
+            }
+            Event::Step(step) => self.step(step),
+            Event::Evaluating { batch, batches } => {
+                if let Some(bar) = self.bar.as_ref().filter(|_| self.spoke.elapsed() >= BLINK) {
+                    self.spoke = Instant::now();
+                    bar.set_message(format!("testing, {:.0} %", percent(*batch, *batches)));
+                }
+            }
+            Event::Epoch(epoch) => self.line(&row(epoch)),
+            Event::Finished { .. } | Event::Diverged { .. } => self.end(),
+            _ => {}
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// A line that stays.
+    pub(crate) fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| note(text)),
+            None => note(text),
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(step.batch);
+            if self.spoke.elapsed() >= BLINK {
+                self.spoke = Instant::now();
+                bar.set_message(self.message(step));
+            }
+        } else if self.spoke.elapsed() >= QUIET {
+            self.spoke = Instant::now();
+            let place = percent(step.batch, self.batches);
+            note(format_args!(
+                "  epoch {}/{}, {place:.0} %: {}",
+                step.epoch,
+                self.epochs,
+                self.message(step)
+            ));
+        }
+    }
+
+    fn message(&self, step: &Step) -> String {
+        let accuracy =
+            step.so_far.accuracy.map_or(String::new(), |a| format!("  accuracy {:.1} %", 100.0 * a));
+        let speed = step.examples_per_second;
+        let of_epoch = 1.0 - step.batch as f64 / self.batches.max(1) as f64;
+        let images = ((self.epochs - step.epoch) as f64 + of_epoch) * self.examples as f64;
+        let left = clock(images / speed.max(1e-9));
+        let loss = step.so_far.loss;
+        format!("loss {loss:.4}{accuracy}  {} images/s  {left} left", thousands(speed as u64))
+    }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole.max(1) as f64
+}
+
+/// `1:05`, or `1 h 02 min`
+fn clock(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    if whole < 3600 { format!("{}:{:02}", whole / 60, whole % 60) } else { duration(seconds) }
+}
+
+/// The head of the table that [`row`] continues.
+pub(crate) const HEAD: &str = "  epoch  train loss  accuracy  test loss  accuracy  images/s      time";
+
+/// An epoch's line; `best` says that its weights are the ones kept so far.
+fn row(epoch: &Epoch) -> String {
+    let accuracy = |a: Option<f64>| a.map_or(String::new(), |a| format!("{:.2} %", 100.0 * a));
+    let best = if epoch.best { "  best" } else { "" };
+    format!(
+        "  {:>5}  {:>10.4}  {:>8}  {:>9.4}  {:>8}  {:>8}  {:>8}{best}",
+        epoch.epoch,
+        epoch.train.loss,
+        accuracy(epoch.train.accuracy),
+        epoch.eval.loss,
+        accuracy(epoch.eval.accuracy),
+        thousands(epoch.examples_per_second as u64),
+        duration(epoch.seconds),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use nn_train::Figures;
+
+    use super::*;
+
+    #[test]
+    fn rows_stand_under_their_heads() {
+        let figures = |loss, accuracy| Figures { loss, accuracy: Some(accuracy) };
+        let epoch = Epoch {
+            epoch: 3,
+            step: 100,
+            lr: 0.1,
+            train: figures(0.4123, 0.8712),
+            eval: figures(0.1, 1.0),
+            best: false,
+            seconds: 8.0,
+            examples_per_second: 12_345.6,
+            confusion: None,
+        };
+        let line = row(&epoch);
+        assert_eq!(line.chars().count(), HEAD.chars().count());
+        assert_eq!(line, "      3      0.4123   87.12 %     0.1000  100.00 %    12,345     8.0 s");
+        assert!(row(&Epoch { best: true, ..epoch }).ends_with("  best"));
+    }
+
+    #[test]
+    fn time_left_is_a_clock() {
+        assert_eq!([0.4, 65.0, 3599.0, 3720.0].map(clock), ["0:00", "1:05", "59:59", "1 h 02 min"]);
+    }
+}

@@ -1,0 +1,379 @@
+//! Recipes: everything a training run is told, as TOML, and how command-line options change it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use nn_train::trainer::Cadence;
+use nn_train::{FitConfig, Rule, Schedule};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::device::DeviceName;
+use crate::failure::{self, Advise, failed};
+use crate::{data, model};
+
+/// The recipes in this program, by name.
+pub(crate) const EMBEDDED: &[(&str, &str)] = &[
+    ("lenet5", include_str!("../recipes/lenet5.toml")),
+    ("lenet5-relu", include_str!("../recipes/lenet5-relu.toml")),
+    ("cnn", include_str!("../recipes/cnn.toml")),
+    ("mlp", include_str!("../recipes/mlp.toml")),
+];
+
+/// A training run; what a table leaves out takes its default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Recipe {
+    pub(crate) model: model::Plan,
+    #[serde(default)]
+    pub(crate) data: data::Plan,
+    #[serde(default)]
+    pub(crate) train: Train,
+    #[serde(default)]
+    pub(crate) optimizer: Rule,
+    #[serde(default)]
+    pub(crate) schedule: Schedule,
+}
+
+/// The `[train]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Train {
+    pub(crate) epochs: u64,
+    pub(crate) batch_size: usize,
+    pub(crate) seed: u64,
+    pub(crate) device: DeviceName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clip_norm: Option<f64>,
+    pub(crate) checkpoint: Cadence,
+    pub(crate) log_every: u64,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        let FitConfig { epochs, seed, clip_norm, checkpoint, log_every, .. } = FitConfig::default();
+        Self { epochs, batch_size: 64, seed, device: DeviceName::Cpu, clip_norm, checkpoint, log_every }
+    }
+}
+
+/// A key given on the command line.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    /// As the person typed it, for messages.
+    pub(crate) typed: String,
+    /// `train.epochs`
+    pub(crate) key: String,
+    /// TOML, or a bare word that is taken as a string.
+    pub(crate) value: String,
+}
+
+impl Setting {
+    /// From `--set key=value`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => Ok(Self {
+                typed: format!("--set {text}"),
+                key: key.trim().to_owned(),
+                value: value.trim().to_owned(),
+            }),
+            _ => Err("it must be key=value, for example train.epochs=3".to_owned()),
+        }
+    }
+
+    /// From an option that has a key's meaning.
+    pub(crate) fn option(option: &str, key: &str, value: impl ToString) -> Self {
+        let value = value.to_string();
+        Self { typed: format!("{option} {value}"), key: key.to_owned(), value }
+    }
+
+    fn value(&self) -> Value {
+        let parsed = toml::from_str::<Table>(&format!("v = {}", self.value)).ok();
+        let parsed = parsed.filter(|table| table.len() == 1).and_then(|mut table| table.remove("v"));
+        parsed.unwrap_or_else(|| Value::String(self.value.clone()))
+    }
+
+    /// Puts the value into its place. Another `kind` starts from that kind's defaults, because the keys beside it
+    /// belong to the old one.
+    fn apply(&self, table: &mut Table) -> Result<()> {
+        let mut parts: Vec<&str> = self.key.split('.').collect();
+        let Some(last) = parts.pop() else { unreachable!("split gives at least one part") };
+        let mut here = table;
+        for part in parts {
+            let entry = here.entry(part).or_insert_with(|| Value::Table(Table::new()));
+            let Value::Table(inside) = entry else {
+                return Err(failed(format!("{}: `{part}` is a value, not a table", self.typed)));
+            };
+            here = inside;
+        }
+        if last == "kind" && here.get(last).is_some_and(|old| *old != self.value()) {
+            here.clear();
+        }
+        here.insert(last.to_owned(), self.value());
+        Ok(())
+    }
+}
+
+impl Recipe {
+    /// A recipe's name and text: of the program's own, or of the file at a path.
+    pub(crate) fn find(name: &str) -> Result<(String, String)> {
+        if let Some((name, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) {
+            return Ok(((*name).to_owned(), (*text).to_owned()));
+        }
+        let path = Path::new(name);
+        if path.is_file() {
+            let text = fs::read_to_string(path).with_context(|| format!("cannot read the recipe {name}"))?;
+            let stem = path.file_stem().map_or_else(|| name.to_owned(), |s| s.to_string_lossy().into_owned());
+            return Ok((stem, text));
+        }
+        let known: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
+        if name.contains(['/', '\\']) || name.ends_with(".toml") {
+            return Err(failed(format!("there is no recipe file {name}")))
+                .advise(format!("recipes by name are {}", known.join(", ")));
+        }
+        Err(failure::unknown("recipe", name, &known))
+    }
+
+    /// The recipe in `text`, changed by `settings` in their order. `origin` is what messages call the text.
+    pub(crate) fn resolve(text: &str, origin: &str, settings: &[Setting]) -> Result<Self> {
+        let recipe = parse(text, origin)?;
+        if settings.is_empty() {
+            return Ok(recipe);
+        }
+        let mut table: Table = toml::from_str(text).with_context(|| format!("cannot read {origin}"))?;
+        let mut culprit = None;
+        let mut outcome = Ok(recipe);
+        for setting in settings {
+            setting.apply(&mut table)?;
+            outcome = Self::deserialize(table.clone());
+            // Where a later option mends what an earlier one broke, nobody is to blame.
+            match &outcome {
+                Ok(_) => culprit = None,
+                Err(_) => culprit = culprit.or(Some(setting)),
+            }
+        }
+        let typed = culprit.map_or("", |setting| setting.typed.as_str());
+        outcome.or_else(|e| explain(typed, e.message()))
+    }
+
+    /// # Errors
+    /// If a value is impossible; the message names its key. Nothing is loaded to find out.
+    pub(crate) fn check(&self) -> Result<()> {
+        let positive = [
+            ("train.epochs", self.train.epochs),
+            ("train.batch_size", self.train.batch_size as u64),
+            ("train.log_every", self.train.log_every),
+            ("data.train_examples", self.data.train_examples.unwrap_or(1) as u64),
+            ("data.test_examples", self.data.test_examples.unwrap_or(1) as u64),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(failed(format!("{key} must be at least 1, got 0")));
+        }
+        if i64::try_from(self.train.seed).is_err() {
+            return Err(failed(format!("train.seed must be at most {}, got {}", i64::MAX, self.train.seed)));
+        }
+        if let Some(norm) = self.train.clip_norm.filter(|norm| !(norm.is_finite() && *norm > 0.0)) {
+            return Err(failed(format!("train.clip_norm must be above 0, got {norm}")));
+        }
+        if self.train.checkpoint == Cadence::Steps(0) {
+            return Err(failed("train.checkpoint must be at least 1 step, got 0"));
+        }
+        let lr = self.schedule.lr;
+        if !(lr.is_finite() && lr > 0.0) {
+            return Err(failed(format!("schedule.lr must be above 0, got {lr}")));
+        }
+        self.schedule.check().context("[schedule] cannot be followed")?;
+        self.optimizer.check().context("[optimizer] cannot be followed")?;
+        self.model.check()
+    }
+
+    /// What the training loop is told.
+    pub(crate) fn fit_config(&self) -> FitConfig {
+        let Train { epochs, seed, clip_norm, checkpoint, log_every, .. } = self.train;
+        FitConfig {
+            epochs,
+            seed,
+            optimizer: self.optimizer,
+            schedule: self.schedule,
+            clip_norm,
+            checkpoint,
+            log_every,
+        }
+    }
+
+    /// As it is kept in a run's folder.
+    pub(crate) fn to_toml(&self) -> Result<String> {
+        let text = toml::to_string(self).context("cannot write the recipe as TOML")?;
+        Ok(format!(
+            "# The settings of this run, resolved. `cargo xtask train PATH` with this file repeats it.\n\n{text}"
+        ))
+    }
+}
+
+/// The recipe in `text`; `origin` is what messages call it.
+///
+/// # Errors
+/// If it is no TOML, has an unknown key or a value of the wrong type; the message gives line and column.
+pub(crate) fn parse(text: &str, origin: &str) -> Result<Recipe> {
+    toml::from_str(text).or_else(|e: toml::de::Error| {
+        let place = e.span().map_or(String::new(), |span| {
+            let before = &text[..span.start.min(text.len())];
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+            format!(":{line}:{column}")
+        });
+        explain(&format!("{origin}{place}"), e.message())
+    })
+}
+
+/// What the first comment says the recipe does.
+pub(crate) fn about(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim_start_matches(['#', ' ']).trim_end_matches('.').to_owned()
+}
+
+/// Turns a deserialiser's message into one for people, with the nearest of the names it expected.
+fn explain<T>(place: &str, message: &str) -> Result<T> {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let known = quoted.get(1..).unwrap_or(&[]);
+    let mut words = message.trim_end().replace('\n', " ");
+    for (theirs, ours) in [
+        ("unknown field", "unknown key"),
+        ("unknown variant", "unknown value"),
+        ("missing field", "missing key"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected f64", "expected a number"),
+        ("expected a boolean", "expected true or false"),
+    ] {
+        words = words.replace(theirs, ours);
+    }
+    let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let near =
+        quoted.first().filter(|_| unknown).and_then(|name| failure::nearest(name, known.iter().copied()));
+    let words = words.split(", expected one of").next().filter(|_| unknown).unwrap_or(&words).to_owned();
+    let error = Err(failed(format!("{place}: {words}")));
+    match near {
+        _ if !unknown => error,
+        Some(near) => error.advise(format!("did you mean `{near}`? There are {}", known.join(", "))),
+        None => error.advise(format!("there are {}", known.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "# A test.\n[model]\nname = \"lenet5\"\n\n[train]\nepochs = 2\n";
+
+    fn settings(texts: &[&str]) -> Vec<Setting> {
+        texts.iter().map(|text| Setting::parse(text).expect("key=value")).collect()
+    }
+
+    fn complaint(text: &str, sets: &[&str]) -> String {
+        let resolved = Recipe::resolve(text, "my.toml", &settings(sets)).and_then(|r| r.check());
+        failure::report(&resolved.expect_err("something is wrong"))
+    }
+
+    #[test]
+    fn embedded_recipes_are_right_and_describe_themselves() -> Result<()> {
+        for (name, text) in EMBEDDED {
+            let recipe = parse(text, name)?;
+            recipe.check()?;
+            assert!(text.starts_with("# ") && about(text).len() > 10, "{name}");
+            let again = parse(&recipe.to_toml()?, name)?;
+            assert_eq!(again, recipe, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_key_is_documented_in_the_embedded_recipes() -> Result<()> {
+        for (name, text) in EMBEDDED {
+            for line in text.lines().filter(|line| line.contains('=')) {
+                assert!(line.contains('#'), "{name}: no comment at {line}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn mistakes_are_placed_and_the_nearest_name_suggested() {
+        let error = complaint("[model]\nname = \"lenet5\"\n\n[train]\nepoch = 2\n", &[]);
+        assert!(error.contains("my.toml:5:1: unknown key `epoch`"), "{error}");
+        assert!(error.contains("did you mean `epochs`?"), "{error}");
+        let error = complaint("[model]\nname = \"lenet5\"\n[tarin]\n", &[]);
+        assert!(error.contains("my.toml:3:") && error.contains("did you mean `train`?"), "{error}");
+        let error = complaint("[model]\nname = \"lenet5\"\n[data]\nname = \"minst\"\n", &[]);
+        assert!(error.contains("my.toml:4:") && error.contains("did you mean `mnist`?"), "{error}");
+        let error = complaint("[model]\nname = \"lenet5\"\n[train]\nepochs = \"three\"\n", &[]);
+        assert!(error.contains("my.toml:4:10") && error.contains("a whole number"), "{error}");
+        let error = complaint("[model]\nname = \"lenet5\"\n[optimizer]\nkind = \"sdg\"\n", &[]);
+        assert!(error.contains("my.toml:") && error.contains("did you mean `sgd`?"), "{error}");
+        let error = complaint("[optimizer]\nkind = \"sgd\"\n", &[]);
+        assert!(error.contains("missing key `model`"), "{error}");
+        let error = complaint("[model\n", &[]);
+        assert!(error.contains("my.toml:1:"), "{error}");
+    }
+
+    #[test]
+    fn settings_override_and_are_blamed() -> Result<()> {
+        let sets = ["train.epochs=5", "data.name=mnist", "schedule.lr=1", "optimizer.momentum=0.5"];
+        let text = format!("{SMALL}[optimizer]\nkind = \"sgd\"\nnesterov = true\n");
+        let recipe = Recipe::resolve(&text, "x", &settings(&sets))?;
+        assert_eq!((recipe.train.epochs, recipe.schedule.lr), (5, 1.0));
+        assert_eq!(recipe.data.name, data::DataName::Mnist);
+        let error = complaint(SMALL, &["train.epochs=3", "train.epoch=2"]);
+        assert!(error.starts_with("error: --set train.epoch=2: unknown key `epoch`"), "{error}");
+        let error = complaint(SMALL, &["train.epochs.x=2"]);
+        assert!(error.contains("`epochs` is a value"), "{error}");
+        let error = complaint(SMALL, &["train.seed=-1"]);
+        assert!(error.contains("--set train.seed=-1") && error.contains("0 or more"), "{error}");
+        assert!(Setting::parse("epochs").is_err() && Setting::parse("=3").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn another_kind_starts_from_its_own_defaults() -> Result<()> {
+        let text = format!("{SMALL}[optimizer]\nkind = \"sgd\"\nmomentum = 0.9\n");
+        let recipe = Recipe::resolve(&text, "x", &settings(&["optimizer.kind=adam"]))?;
+        assert_eq!(recipe.optimizer, Rule::Adam(nn_train::Adam::default()));
+        // Between the first option and the last the table is not whole; only the end counts.
+        let text = format!("{text}[schedule]\nlr = 0.1\n");
+        let steps = ["schedule.decay.kind=step", "schedule.decay.every=2", "schedule.decay.factor=0.5"];
+        Recipe::resolve(&text, "x", &settings(&steps))?;
+        let error = complaint(&text, &steps[..2]);
+        assert!(error.contains("--set schedule.decay.kind=step") && error.contains("factor"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        for (set, part) in [
+            ("train.epochs=0", "train.epochs must be at least 1"),
+            ("train.batch_size=0", "train.batch_size"),
+            ("train.seed=9223372036854775808", "train.seed"),
+            ("train.clip_norm=0.0", "train.clip_norm"),
+            ("schedule.lr=-0.1", "schedule.lr must be above 0, got -0.1"),
+            ("schedule.lr=nan", "schedule.lr"),
+            ("schedule.warmup=-1", "warmup"),
+            ("optimizer={kind=\"sgd\",momentum=1.5}", "momentum"),
+            ("data.train_examples=0", "data.train_examples"),
+            ("model.name=lenet6", "did you mean `lenet5`"),
+            ("model.hidden=[3]", "model.hidden"),
+        ] {
+            let error = complaint(SMALL, &[set]);
+            assert!(error.contains(part), "{set}: {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_recipes_are_explained() {
+        let error = failure::report(&Recipe::find("lenet").expect_err("no such recipe"));
+        assert!(
+            error.contains("there is no recipe `lenet`") && error.contains("did you mean `lenet5`?"),
+            "{error}"
+        );
+        let error = failure::report(&Recipe::find("my/own.toml").expect_err("no such file"));
+        assert!(error.contains("there is no recipe file my/own.toml"), "{error}");
+    }
+}

@@ -1,0 +1,24 @@
+//! `test`: every test of the workspace, in release.
+//!
+//! Release, because the other commands build in release: the dependencies are compiled once, and networks train
+//! in seconds. Arguments go to `cargo test` as they are.
+
+use anyhow::Result;
+
+use crate::workspace::Cargo;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Passed on to `cargo test --release --workspace`, for example a test's name, or `-- --nocapture`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENT")]
+    rest: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    cargo(&args.rest).run()
+}
+
+pub(crate) fn cargo(rest: &[String]) -> Cargo<'_> {
+    let args = ["test", "--release", "--workspace"].into_iter().chain(rest.iter().map(String::as_str));
+    Cargo { args: args.collect(), environment: &[] }
+}

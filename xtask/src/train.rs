@@ -1,0 +1,345 @@
+//! `train`: a recipe becomes a run, or a run goes on.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, exit};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use nn_core::Random;
+use nn_train::data::{Dataset, ImageSet, Loader, LoaderConfig, Order, Part};
+use nn_train::run::{self, About};
+use nn_train::{Ended, Summary, TrainError, Trainer, evaluate, fit, report};
+use serde_json::json;
+
+use crate::data::DataName;
+use crate::device::DeviceName;
+use crate::failure::{Advise, failed};
+use crate::model::Model;
+use crate::output::{self, Align, Table, duration, note, thousands};
+use crate::progress::{HEAD, Progress};
+use crate::recipe::{Recipe, Setting};
+use crate::{eval, recipe};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A recipe's name, see `cargo xtask list recipes`, or the path of a TOML file
+    #[arg(required_unless_present = "resume")]
+    recipe: Option<String>,
+    /// Data set [default: the recipe's]
+    #[arg(long, value_enum, value_name = "NAME")]
+    data: Option<DataName>,
+    /// Folder of the data set's files [default: the recipe's, or NN_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// Images a step
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Learning rate after warm-up
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    lr: Option<f64>,
+    /// What everything random is drawn from
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Where to compute
+    #[arg(long, value_enum)]
+    device: Option<DeviceName>,
+    /// Start from these weights (safetensors, with exactly the model's names and shapes)
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Go on with a run; its settings are those it was started with
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "data", "epochs", "batch_size", "lr", "seed", "device", "weights", "out", "settings"])]
+    resume: Option<PathBuf>,
+    /// Folder to make for the run [default: runs/RECIPE-DATA, with a number if that is taken]
+    #[arg(long, value_name = "RUN")]
+    out: Option<PathBuf>,
+    /// Change any key of the recipe, for example --set optimizer.momentum=0.5
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = Setting::parse)]
+    settings: Vec<Setting>,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// A run that is ready to go.
+struct Session {
+    recipe: Recipe,
+    model: Model,
+    trainer: Trainer,
+    train: Loader<ImageSet>,
+    test: Loader<ImageSet>,
+    path: PathBuf,
+}
+
+/// How the shell knows a program that was interrupted.
+const INTERRUPTED: u8 = 130;
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let session = match (&args.resume, &args.recipe) {
+        (Some(path), _) => Session::resume(path, args.data_dir.as_deref())?,
+        (None, Some(name)) => Session::create(name, args)?,
+        (None, None) => unreachable!("clap demands one of them"),
+    };
+    session.run(args)
+}
+
+impl Session {
+    fn create(name: &str, args: &Args) -> Result<Self> {
+        let (name, text) = Recipe::find(name)?;
+        let mut recipe = Recipe::resolve(&text, &name, &settings(args))?;
+        recipe.data.locate(args.data_dir.as_deref());
+        recipe.check()?;
+        let path = out(args.out.as_deref(), &name, &recipe)?;
+        let mut session = Self::prepare(recipe, path)?;
+        if let Some(weights) = &args.weights {
+            session.model.load(weights).context("cannot start from these weights")?;
+        }
+        let (recipe, about) = (session.recipe.to_toml()?, session.about());
+        let made = session.trainer.create(&session.path, &recipe, about);
+        made.with_context(|| format!("cannot make the run's folder {}", session.path.display()))
+            .advise("choose a folder that can be written with --out")?;
+        Ok(session)
+    }
+
+    fn resume(path: &Path, data_dir: Option<&Path>) -> Result<Self> {
+        let advice = "a run's folder is what `cargo xtask train` makes, for example runs/lenet5-digits";
+        let text = run::recipe(path).advise(advice)?;
+        let mut recipe = recipe::parse(&text, &path.join(run::RECIPE).display().to_string())?;
+        recipe.data.locate(data_dir);
+        recipe.check()?;
+        let mut session = Self::prepare(recipe, path.to_owned())?;
+        session.trainer.resume(path)?;
+        Ok(session)
+    }
+
+    /// Everything that can go wrong before a folder is made.
+    fn prepare(recipe: Recipe, path: PathBuf) -> Result<Self> {
+        let device = recipe.train.device.open()?;
+        let train = Arc::new(eval::load(&recipe.model, &recipe.data, Part::Train)?);
+        let test = Arc::new(eval::load(&recipe.model, &recipe.data, Part::Test)?);
+        let model = recipe.model.build(train.classes().len(), recipe.train.seed, &device)?;
+        let trainer = Trainer::new(&model.store, recipe.fit_config())?;
+        let config = LoaderConfig { batch_size: recipe.train.batch_size, ..LoaderConfig::default() };
+        let random = Random::new(recipe.train.seed).at("data");
+        let train = Loader::new(train, LoaderConfig { order: Order::Shuffled, ..config }, random)?;
+        let test = Loader::new(test, config, random)?;
+        Ok(Self { recipe, model, trainer, train, test, path })
+    }
+
+    fn run(mut self, args: &Args) -> Result<ExitCode> {
+        let summary = self.trainer.summary(Ended::Finished);
+        let epochs = self.recipe.train.epochs;
+        if summary.epochs >= epochs && self.path.join(run::METRICS).is_file() {
+            note(format_args!("{} is finished: all {epochs} epochs are over", self.path.display()));
+            return self.show(&summary, args).map(|()| ExitCode::SUCCESS);
+        }
+        note(self.header());
+        let stop = stop_on_interrupt()?;
+        let summary = self.fit(stop)?;
+        if summary.ended == Ended::Interrupted {
+            let (step, path) = (thousands(summary.steps), self.path.display());
+            note(format_args!(
+                "stopped after step {step}, {} of {epochs} epochs over; saved",
+                summary.epochs
+            ));
+            note(format_args!("to go on: cargo xtask train --resume {path}"));
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        self.illustrate().context("the run is finished, but its report could not be completed")?;
+        self.show(&summary, args)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn fit(&mut self, stop: &AtomicBool) -> Result<Summary> {
+        let Self { trainer, train, test, model, .. } = self;
+        let mut progress = Progress::new(trainer.config().epochs, train.data().len());
+        note(format_args!("\n{HEAD}"));
+        let hear = |event: &nn_train::Event| {
+            progress.hear(event);
+            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let fitted = fit(trainer, train, test, hear, |batch, ctx| model.outcome(batch, ctx));
+        progress.end();
+        let go_on = format!("cargo xtask train --resume {}", self.path.display());
+        match fitted {
+            Err(e @ TrainError::Diverged { .. }) => {
+                Err(e).advise("a lower --lr, a longer warm-up (--set schedule.warmup=2) or --set train.clip_norm=1 may help")
+            }
+            fitted => fitted.advise(format!("the run can go on from its last checkpoint: {go_on}")),
+        }
+    }
+
+    /// Draws the pictures the best weights get wrong into the report.
+    fn illustrate(&self) -> Result<()> {
+        self.model.load(&self.path.join(run::MODEL))?;
+        let evaluation =
+            evaluate(&self.test, |_| ControlFlow::Continue(()), |b, ctx| self.model.outcome(b, ctx))?;
+        let set = self.test.data();
+        let mut samples = Vec::new();
+        for mistake in evaluation.iter().flat_map(|evaluation| evaluation.mistakes()) {
+            let Some(pixels) = set.pixels(mistake.index) else { continue };
+            let [c, h, w] = set.size();
+            samples.push(report::Sample {
+                pixels: candle_core::Tensor::from_slice(pixels, (c, h, w), &candle_core::Device::Cpu)?,
+                target: mistake.target,
+                predicted: mistake.predicted,
+                confidence: mistake.confidence,
+            });
+        }
+        Ok(report::write(&self.path, &samples)?)
+    }
+
+    fn title(&self) -> String {
+        format!("{} on {}", self.recipe.model.name, self.recipe.data.name.facts().name)
+    }
+
+    /// What the run is, in pairs.
+    fn facts(&self) -> Vec<(String, String)> {
+        let count = |n: usize| thousands(n as u64);
+        let loaded = |loader: &Loader<ImageSet>| count(loader.data().len());
+        let device = serde_json::to_value(self.recipe.train.device).unwrap_or_default();
+        let device = device.as_str().unwrap_or_default().to_owned();
+        let threads = rayon::current_num_threads();
+        let threads = format!("{threads} thread{}", if threads == 1 { "" } else { "s" });
+        let data = self.recipe.data.name.facts().name;
+        [
+            (
+                "model",
+                format!(
+                    "{}, {} parameters",
+                    self.recipe.model.name,
+                    count(self.model.store.parameter_count())
+                ),
+            ),
+            (
+                "data",
+                format!("{data}, {} training and {} test images", loaded(&self.train), loaded(&self.test)),
+            ),
+            ("device", format!("{device}, {threads}")),
+            ("seed", self.recipe.train.seed.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
+    }
+
+    fn about(&self) -> About {
+        let words = std::env::args().skip(1).map(|word| {
+            let plain = word.chars().all(|c| c.is_alphanumeric() || "-_./=,:+@%".contains(c));
+            if plain && !word.is_empty() { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+        });
+        About {
+            title: self.title(),
+            command: format!("cargo xtask {}", words.collect::<Vec<_>>().join(" ")),
+            classes: self.test.data().classes().to_vec(),
+            facts: self.facts(),
+            ..About::default()
+        }
+    }
+
+    fn header(&self) -> String {
+        let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
+        self.facts().into_iter().for_each(|(name, value)| table.row([name, value]));
+        let path = self.path.display();
+        let (epochs, steps) = (self.recipe.train.epochs, self.trainer.steps());
+        let epochs = format!("{epochs} epoch{}", if epochs == 1 { "" } else { "s" });
+        let place = if steps == 0 {
+            format!("{path}, new, {epochs}")
+        } else {
+            format!("{path}, goes on after step {}, {epochs} in all", thousands(steps))
+        };
+        table.row(["run".to_owned(), place]);
+        format!("{}\n{table}", self.title())
+    }
+
+    /// The result, on standard output.
+    fn show(&self, summary: &Summary, args: &Args) -> Result<()> {
+        let file = |name: &str| self.path.join(name).display().to_string();
+        if args.json {
+            let document = json!({
+                "run": self.path, "model": file(run::MODEL), "report": file(run::REPORT), "summary": summary,
+            });
+            return output::json(&document);
+        }
+        let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
+        let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+        if let Some(best) = &summary.best {
+            let accuracy = best.eval.accuracy.map(|a| format!("{:.2} %", 100.0 * a));
+            accuracy.into_iter().for_each(|accuracy| row("test accuracy", accuracy));
+            row("test loss", format!("{:.4}", best.eval.loss));
+            row("best epoch", format!("{} of {}", best.epoch, summary.epochs));
+        }
+        let speed = thousands(summary.examples_per_second as u64);
+        row("time", format!("{}, {speed} images/s", duration(summary.seconds)));
+        row("model", file(run::MODEL));
+        row("report", file(run::REPORT));
+        output::line(format_args!("\n{table}"))
+    }
+}
+
+/// The options that stand for keys, then `--set`, which has the last word.
+fn settings(args: &Args) -> Vec<Setting> {
+    let quoted = |name: DataName| format!("\"{}\"", name.facts().name);
+    let device = |name: DeviceName| serde_json::to_string(&name).unwrap_or_default();
+    let options = [
+        args.data.map(|v| Setting::option("--data", "data.name", quoted(v))),
+        args.epochs.map(|v| Setting::option("--epochs", "train.epochs", v)),
+        args.batch_size.map(|v| Setting::option("--batch-size", "train.batch_size", v)),
+        args.lr.map(|v| Setting::option("--lr", "schedule.lr", v)),
+        args.seed.map(|v| Setting::option("--seed", "train.seed", v)),
+        args.device.map(|v| Setting::option("--device", "train.device", device(v))),
+    ];
+    options.into_iter().flatten().chain(args.settings.iter().cloned()).collect()
+}
+
+/// The folder asked for, or the first free one.
+fn out(asked: Option<&Path>, name: &str, recipe: &Recipe) -> Result<PathBuf> {
+    if let Some(path) = asked {
+        if path.symlink_metadata().is_ok() {
+            let path = path.display();
+            return Err(failed(format!("{path} exists and is not written over")))
+                .advise(format!("go on with it by --resume {path}, or give --out another name"));
+        }
+        return Ok(path.to_owned());
+    }
+    let stem = format!("{name}-{}", recipe.data.name.facts().name);
+    let numbered = (2..).map(|n| format!("{stem}-{n}"));
+    let mut free = std::iter::once(stem.clone())
+        .chain(numbered)
+        .map(|name| Path::new("runs").join(name))
+        .filter(|path| path.symlink_metadata().is_err());
+    let Some(path) = free.next() else { unreachable!("numbers do not end") };
+    Ok(path)
+}
+
+/// From now on Ctrl-C sets the flag this returns; a second one ends the program at once, which no file minds.
+fn stop_on_interrupt() -> Result<&'static AtomicBool> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            exit(i32::from(INTERRUPTED));
+        }
+        note("\nfinishing the step; Ctrl-C again stops at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(&STOP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taken_folders_are_refused_when_asked_for() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let recipe = recipe::parse("[model]\nname = \"cnn\"\n", "x")?;
+        let error = crate::failure::report(&out(Some(dir.path()), "cnn", &recipe).expect_err("it exists"));
+        assert!(error.contains("not written over") && error.contains("--resume"), "{error}");
+        let free = dir.path().join("a");
+        assert_eq!(out(Some(&free), "cnn", &recipe)?, free);
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! The command line from outside: what it prints, how it ends, what it leaves on disk.
+
+mod stage;
+
+mod errors;
+mod interruption;
+mod results;
