@@ -24,7 +24,7 @@ pub enum Event {
         /// Batches in it.
         batches: u64,
     },
-    /// A batch was trained on. Logged every `log_every` steps.
+    /// A batch was trained on. The first is logged, and every `log_every`-th.
     Step(Step),
     /// A batch was evaluated. Not logged.
     Evaluating {

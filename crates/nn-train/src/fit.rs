@@ -60,7 +60,7 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
 
             let event =
                 Event::Step(Step { grad_norm, ..stepped(&mut trainer.state, &outcome, lr, &mut clock)? });
-            if trainer.state.step % config.log_every == 0 {
+            if step == 0 || trainer.state.step.is_multiple_of(config.log_every) {
                 trainer.log(&event)?;
             }
             if progress(&event).is_break() {

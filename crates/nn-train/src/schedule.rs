@@ -114,3 +114,62 @@ impl Schedule {
 fn steps(epochs: f64, length: Length) -> u64 {
     (epochs * length.steps_per_epoch as f64).round() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_hold_schedules_and_refuse_what_they_do_not_know() {
+        let parse = |text: &str| toml::from_str::<Schedule>(text).map_err(|e| e.message().to_owned());
+        let step = Schedule { lr: 0.1, warmup: 0.0, decay: Decay::Step { every: 2.0, factor: 0.5 } };
+        assert_eq!(parse("lr = 0.1\ndecay = { kind = 'step', every = 2, factor = 0.5 }"), Ok(step));
+        let cosine = Schedule { lr: 0.1, warmup: 1.5, decay: Decay::Cosine { min_lr: 0.0 } };
+        assert_eq!(parse("lr = 0.1\nwarmup = 1.5\ndecay = { kind = 'cosine' }"), Ok(cosine));
+        assert_eq!(parse("lr = 0.1"), Ok(Schedule { lr: 0.1, ..Schedule::default() }));
+        for schedule in [step, cosine] {
+            assert_eq!(parse(&toml::to_string(&schedule).expect("text")), Ok(schedule));
+        }
+        for (text, says) in [
+            ("lr = 0.1\nwarm_up = 2", "unknown field `warm_up`"),
+            ("lr = 0.1\ndecay = { kind = 'cosine', max_lr = 1 }", "unknown field `max_lr`"),
+            ("lr = 0.1\ndecay = { kind = 'linear' }", "unknown variant `linear`"),
+            ("warmup = 1", "missing field `lr`"),
+        ] {
+            let error = parse(text).expect_err(says);
+            assert!(error.contains(says), "{says:?} not in {error:?}");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        let good = Schedule::default();
+        let step = |every, factor| Schedule { decay: Decay::Step { every, factor }, ..good };
+        for (schedule, says) in [
+            (Schedule { lr: f64::NAN, ..good }, "lr must be 0 or more, got NaN"),
+            (Schedule { warmup: -1.0, ..good }, "warmup must be 0 epochs or more, got -1"),
+            (step(0.0, 0.5), "every must be above 0 epochs, got 0"),
+            (step(1.0, 1.5), "factor must be in (0, 1], got 1.5"),
+            (
+                Schedule { decay: Decay::Cosine { min_lr: 1.0 }, ..good },
+                "min_lr must be between 0 and lr = 0.001, got 1",
+            ),
+        ] {
+            let error = schedule.check().expect_err(says).to_string();
+            assert!(error.contains(says), "{says:?} not in {error}");
+        }
+        assert!(good.check().is_ok() && step(1.0, 0.5).check().is_ok());
+    }
+
+    #[test]
+    fn a_run_made_longer_than_its_schedule_stays_at_the_end() {
+        let schedule = Schedule { lr: 1.0, warmup: 0.0, decay: Decay::Cosine { min_lr: 0.25 } };
+        let length = Length { steps_per_epoch: 4, epochs: 2 };
+        assert_eq!(schedule.at(0, length), 1.0);
+        assert_eq!(schedule.at(8, length), 0.25);
+        assert_eq!(schedule.at(1000, length), 0.25);
+        // A warm-up longer than the run never ends, and nothing is divided by zero.
+        let endless = Schedule { warmup: 3.0, ..schedule };
+        assert!((0..20).all(|step| endless.at(step, length).is_finite()));
+    }
+}

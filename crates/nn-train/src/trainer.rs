@@ -33,7 +33,7 @@ pub struct FitConfig {
     pub clip_norm: Option<f64>,
     /// How often the run is saved within an epoch; it always is at the end of one and when it is stopped.
     pub checkpoint: Cadence,
-    /// Steps from one line of the log to the next.
+    /// Steps from one logged step to the next.
     pub log_every: u64,
 }
 

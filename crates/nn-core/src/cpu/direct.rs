@@ -45,52 +45,73 @@ fn phases(w: &Window) -> usize {
     w.stride.min(w.span())
 }
 
-/// The lines that some output rows see, padded, and where its taps fall.
-struct Padded {
-    /// Channel by channel, phase by phase.
-    data: Vec<f32>,
+/// Where the taps of some output rows fall on padded images.
+struct Layout<'a> {
+    p: &'a Patches,
+    rows: usize,
+    images: usize,
     /// Of each tap `(c, kh, kw)`: what it sees for the first output.
     offsets: Vec<usize>,
-    /// Elements of one phase of one channel.
+    /// Elements of one phase of one channel of one image.
     plane: usize,
-    /// Outputs from the first to the last, those between lines included.
+    /// Outputs from the first to the last, those between lines and images included.
     outputs: usize,
+    /// `data[len..]` exists only because tiles are computed whole.
+    len: usize,
 }
 
-impl Padded {
-    fn new(p: &Patches, x: &[f32], rows: Range<usize>) -> Self {
-        let (w, [vertical, horizontal]) = (p.input[1], &p.windows);
-        let (channels, pitch) = (x.len() / p.plane(), pitch(p));
-        let plane = (rows.len() + reach(vertical)) * pitch;
+impl<'a> Layout<'a> {
+    /// For `rows` output rows of images of so many channels, one image below the other.
+    fn new(p: &'a Patches, rows: usize, [channels, images]: [usize; 2]) -> Self {
+        let ([vertical, horizontal], pitch) = (&p.windows, pitch(p));
+        let plane = (rows + reach(vertical)) * pitch;
         let phases = [phases(vertical), phases(horizontal)];
-        // Tiles are computed whole: the last one may read a block beyond the last output's last tap.
-        let mut data = vec![0.0; channels * phases[0] * phases[1] * plane + BLOCK];
-        for (n, padded) in data.chunks_exact_mut(plane).take(channels * phases[0] * phases[1]).enumerate() {
-            let (channel, phase) = (n / (phases[0] * phases[1]), [n / phases[1] % phases[0], n % phases[1]]);
-            let x = &x[channel * p.plane()..(channel + 1) * p.plane()];
-            for (line, padded) in padded.chunks_exact_mut(pitch).enumerate() {
-                let below = (rows.start + line) * vertical.stride + phase[0];
-                if let Some(y) = below.checked_sub(vertical.padding[0]).filter(|&y| y < p.input[0]) {
-                    copy_phase(&x[y * w..(y + 1) * w], padded, horizontal, phase[1]);
-                }
-            }
-        }
         let place = |tap: usize, w: &Window| (tap * w.dilation % w.stride, tap * w.dilation / w.stride);
         let mut offsets = Vec::with_capacity(channels * p.taps());
         for channel in 0..channels {
             for (row, line) in (0..vertical.kernel).map(|tap| place(tap, vertical)) {
                 for (column, first) in (0..horizontal.kernel).map(|tap| place(tap, horizontal)) {
                     let phase = (channel * phases[0] + row) * phases[1] + column;
-                    offsets.push(phase * plane + line * pitch + first);
+                    offsets.push(phase * images * plane + line * pitch + first);
                 }
             }
         }
-        Self { data, offsets, plane, outputs: (rows.len() - 1) * pitch + p.output[1] }
+        let outputs = (images - 1) * plane + (rows - 1) * pitch + p.output[1];
+        let len = channels * phases[0] * phases[1] * images * plane;
+        Self { p, rows, images, offsets, plane, outputs, len }
     }
 
-    /// Whether `outputs` numbers may be read at every tap.
-    fn allows(&self, outputs: usize) -> bool {
-        self.offsets.iter().all(|tap| tap + outputs <= self.data.len())
+    /// Outputs in whole tiles.
+    fn columns(&self) -> usize {
+        self.outputs.next_multiple_of(BLOCK)
+    }
+
+    /// Where the outputs of a line of an image begin.
+    fn line(&self, image: usize, line: usize) -> usize {
+        image * self.plane + line * pitch(self.p)
+    }
+
+    /// The padded images, channel by channel, phase by phase, image by image.
+    fn pad(&self, xs: &[&[f32]], first_row: usize) -> Vec<f32> {
+        let (p, [vertical, horizontal]) = (self.p, &self.p.windows);
+        let (w, pitch, phases) = (p.input[1], pitch(p), [phases(vertical), phases(horizontal)]);
+        let mut data = vec![0.0; self.len + BLOCK];
+        for (n, padded) in data[..self.len].chunks_exact_mut(self.plane).enumerate() {
+            let (n, image) = (n / self.images, n % self.images);
+            let (channel, phase) = (n / (phases[0] * phases[1]), [n / phases[1] % phases[0], n % phases[1]]);
+            let x = &xs[image][channel * p.plane()..(channel + 1) * p.plane()];
+            for (line, padded) in padded.chunks_exact_mut(pitch).enumerate() {
+                let below = (first_row + line) * vertical.stride + phase[0];
+                if let Some(y) = below.checked_sub(vertical.padding[0]).filter(|&y| y < p.input[0]) {
+                    copy_phase(&x[y * w..(y + 1) * w], padded, horizontal, phase[1]);
+                }
+            }
+        }
+        assert!(
+            self.offsets.iter().all(|tap| tap + self.columns() <= data.len()),
+            "direct: a tap beyond its image"
+        );
+        data
     }
 }
 
@@ -111,20 +132,21 @@ fn copy_phase(x: &[f32], padded: &mut [f32], w: &Window, phase: usize) {
 /// `y = w ⋆ x` for some output rows of one image, in tiles: row `o` holds the outputs `pitch` apart, then up to
 /// [`BLOCK`] without meaning. `w` is row-major `[o, c · kh · kw]`.
 pub(crate) fn forward(p: &Patches, x: &[f32], w: &[f32], rows: Range<usize>) -> Vec<f32> {
-    let x = Padded::new(p, x, rows);
-    let depth = x.offsets.len();
+    let layout = Layout::new(p, rows.len(), [x.len() / p.plane(), 1]);
+    let data = layout.pad(&[x], rows.start);
+    let (depth, columns) = (layout.offsets.len(), layout.columns());
     let o = w.len() / depth;
-    let columns = x.outputs.next_multiple_of(BLOCK);
+    assert_eq!(w.len(), o * depth, "direct: a weight for each tap");
     let mut tiles = vec![0.0; o * columns];
-    assert!(w.len() == o * depth && x.allows(columns), "direct: a tile reaches beyond its image");
-    let seen = (p.windows[0].kernel * BLOCK.max(p.windows[1].kernel)).min(x.plane) + BLOCK;
+    let seen = (p.windows[0].kernel * BLOCK.max(p.windows[1].kernel)).min(layout.plane) + BLOCK;
     let near = (NEAR / seen).max(1) * p.taps();
-    Arch::new().dispatch(Forward { x: &x, w, tiles: &mut tiles, columns, near });
+    Arch::new().dispatch(Forward { x: &data, taps: &layout.offsets, w, tiles: &mut tiles, columns, near });
     tiles
 }
 
 struct Forward<'a> {
-    x: &'a Padded,
+    x: &'a [f32],
+    taps: &'a [usize],
     w: &'a [f32],
     tiles: &'a mut [f32],
     columns: usize,
@@ -144,16 +166,16 @@ impl WithSimd for Forward<'_> {
 impl Forward<'_> {
     #[inline(always)]
     fn run<S: Simd, const V: usize>(self, simd: S) {
-        let depth = self.x.offsets.len();
+        let depth = self.taps.len();
         let o = self.w.len() / depth;
-        for (n, taps) in self.x.offsets.chunks(self.near).enumerate() {
+        for (n, taps) in self.taps.chunks(self.near).enumerate() {
             for first in (0..self.columns).step_by(V * S::F32_LANES) {
-                let x = self.x.data[first..].as_ptr();
+                let x = self.x[first..].as_ptr();
                 for row in (0..o).step_by(ROWS) {
                     let w = Rows { first: self.w[row * depth + n * self.near..].as_ptr(), step: depth };
                     let y = &mut self.tiles[row * self.columns + first..];
                     let y = Rows { first: y.as_mut_ptr(), step: self.columns };
-                    // SAFETY: `forward` has checked that every tap may be read for `columns` outputs and that the
+                    // SAFETY: `Layout::pad` has checked that every tap may be read for `columns` outputs, `forward` that the
                     // weights have `depth` taps a row; a tile takes no more rows than weights and outputs have
                     // left, and its columns end with `columns`, a multiple of its width.
                     unsafe {
@@ -216,30 +238,52 @@ unsafe fn tile<S: Simd, const R: usize, const V: usize>(
     }
 }
 
-/// Output rows whose gradient is laid out at once for [`add_weight_gradient`]: a row of the tile stays near.
-pub(crate) fn weight_gradient_rows(p: &Patches) -> usize {
-    (1024 / pitch(p)).clamp(1, p.output[0])
+/// Outputs whose gradient is laid out at once: a row of it stays in the first-level cache, and is long enough to
+/// make little of the sum over vectors at its end.
+const LONG: usize = 1024;
+
+/// `dw[o, t] += Σ dy[o] · x[t]` over whole images; `dw` is row-major `[o, c · kh · kw]`.
+pub(crate) fn add_weight_gradient(p: &Patches, xs: &[&[f32]], dys: &[&[f32]], dw: &mut [f32]) {
+    let Some(channels) = xs.first().map(|x| x.len() / p.plane()) else { return };
+    let (o, h_out) = (dys[0].len() / p.positions(), p.output[0]);
+    let rows = (LONG / pitch(p)).clamp(1, h_out);
+    // Small images below each other, large ones in bands.
+    let together =
+        if rows == h_out { (LONG / ((h_out + reach(&p.windows[0])) * pitch(p))).max(1) } else { 1 };
+    let mut layout = Layout::new(p, rows, [channels, together]);
+    for (xs, dys) in xs.chunks(together).zip(dys.chunks(together)) {
+        for top in (0..h_out).step_by(rows) {
+            let now = rows.min(h_out - top);
+            if (layout.rows, layout.images) != (now, xs.len()) {
+                layout = Layout::new(p, now, [channels, xs.len()]);
+            }
+            let (x, dy, columns) = (layout.pad(xs, top), layout.spread(dys, o, top), layout.columns());
+            assert_eq!(dw.len(), o * layout.offsets.len(), "direct: a gradient for each weight");
+            Arch::new().dispatch(WeightGradient { x: &x, taps: &layout.offsets, dy: &dy, columns, dw });
+        }
+    }
 }
 
-/// `dw[o, t] += Σ dy[o] · x[t]` over some output rows of one image; `dy` holds whole planes, `dw` is row-major
-/// `[o, c · kh · kw]`.
-pub(crate) fn add_weight_gradient(p: &Patches, x: &[f32], dy: &[f32], rows: Range<usize>, dw: &mut [f32]) {
-    let x = Padded::new(p, x, rows.clone());
-    let o = dy.len() / p.positions();
-    let columns = x.outputs.next_multiple_of(BLOCK);
-    let (pitch, w_out) = (pitch(p), p.output[1]);
-    // Zeros between the lines, so that what the image holds there does not count.
-    let mut padded = vec![0.0; o * columns];
-    for (padded, dy) in padded.chunks_exact_mut(columns).zip(dy.chunks_exact(p.positions())) {
-        let lines = dy[rows.start * w_out..rows.end * w_out].chunks_exact(w_out);
-        padded.chunks_mut(pitch).zip(lines).for_each(|(padded, line)| padded[..w_out].copy_from_slice(line));
+impl Layout<'_> {
+    /// Output gradients where the outputs are, with zeros between, so that what the images hold there does not count.
+    fn spread(&self, dys: &[&[f32]], o: usize, first_row: usize) -> Vec<f32> {
+        let (columns, w_out, positions) = (self.columns(), self.p.output[1], self.p.positions());
+        let mut spread = vec![0.0; o * columns];
+        for (channel, spread) in spread.chunks_exact_mut(columns).enumerate() {
+            for (image, dy) in dys.iter().enumerate() {
+                let dy = &dy[channel * positions + first_row * w_out..][..self.rows * w_out];
+                for (line, dy) in dy.chunks_exact(w_out).enumerate() {
+                    spread[self.line(image, line)..][..w_out].copy_from_slice(dy);
+                }
+            }
+        }
+        spread
     }
-    assert!(dw.len() == o * x.offsets.len() && x.allows(columns), "direct: a tile reaches beyond its image");
-    Arch::new().dispatch(WeightGradient { x: &x, dy: &padded, columns, dw });
 }
 
 struct WeightGradient<'a> {
-    x: &'a Padded,
+    x: &'a [f32],
+    taps: &'a [usize],
     dy: &'a [f32],
     columns: usize,
     dw: &'a mut [f32],
@@ -257,13 +301,13 @@ impl WithSimd for WeightGradient<'_> {
 impl WeightGradient<'_> {
     #[inline(always)]
     fn run<S: Simd, const T: usize>(self, simd: S) {
-        let depth = self.x.offsets.len();
-        let x = self.x.data.as_ptr();
+        let depth = self.taps.len();
+        let x = self.x.as_ptr();
         for (block, dw) in self.dw.chunks_mut(ROWS * depth).enumerate() {
             let dy = Rows { first: self.dy[block * ROWS * self.columns..].as_ptr(), step: self.columns };
-            for (n, taps) in self.x.offsets.chunks(T).enumerate() {
+            for (n, taps) in self.taps.chunks(T).enumerate() {
                 let mut sums = [[0.0; T]; ROWS];
-                // SAFETY: `add_weight_gradient` has checked that every tap may be read for `columns` outputs; `dy` has
+                // SAFETY: `Layout::pad` has checked that every tap may be read for `columns` outputs; `dy` has
                 // `columns` numbers, a multiple of a vector, in as many rows as `dw` has here.
                 unsafe {
                     match dw.len() / depth {
@@ -331,16 +375,13 @@ mod tests {
         let mut draws = crate::Random::new(3).draws();
         let mut numbers = |n: usize| (0..n).map(|_| draws.normal() as f32).collect::<Vec<_>>();
         let (x, w) = (numbers(2 * 99), numbers(8 * 18));
-        let (padded, columns) = (Padded::new(&p, &x, 0..8), 128);
-        assert!(padded.outputs <= columns && padded.allows(columns));
+        let layout = Layout::new(&p, 8, [2, 1]);
+        let (padded, columns) = (layout.pad(&[&x], 0), layout.columns());
         let mut expected = vec![0.0; 8 * columns];
         for (o, row) in expected.chunks_exact_mut(columns).enumerate() {
             for (i, y) in row.iter_mut().enumerate() {
-                let terms = padded
-                    .offsets
-                    .iter()
-                    .zip(&w[o * 18..])
-                    .map(|(tap, w)| f64::from(w * padded.data[tap + i]));
+                let terms =
+                    layout.offsets.iter().zip(&w[o * 18..]).map(|(t, w)| f64::from(w * padded[t + i]));
                 *y = terms.sum::<f64>() as f32;
             }
         }
@@ -349,7 +390,7 @@ mod tests {
         };
         let run = |f: &dyn Fn(Forward<'_>)| {
             let mut tiles = vec![0.0; 8 * columns];
-            f(Forward { x: &padded, w: &w, tiles: &mut tiles, columns, near: 9 });
+            f(Forward { x: &padded, taps: &layout.offsets, w: &w, tiles: &mut tiles, columns, near: 9 });
             tiles
         };
         close(&run(&|f| f.with_simd(pulp::Scalar)), "scalar");

@@ -11,6 +11,7 @@ pub(crate) mod gemm;
 mod math;
 pub(crate) mod parallel;
 pub(crate) mod patches;
+pub(crate) mod phases;
 pub(crate) mod simd;
 pub(crate) mod vector;
 

@@ -1,5 +1,8 @@
 //! Work over threads. Tasks are whole planes, rows or samples, and their number never depends on that of the
 //! threads, so neither do results.
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
@@ -19,5 +22,63 @@ pub(crate) fn for_each_chunk<T: Send>(
         data.chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk));
     } else {
         data.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| f(i, chunk));
+    }
+}
+
+/// A new vector of `count` chunks of `len` elements, on several threads if `work`, the elementary operations in
+/// all, is worth it.
+///
+/// Chunk `i` is what `f(scratch, i)` returns; every thread gets scratch space of its own, whose content at the
+/// start of a call is whatever an earlier one left. Chunks are copied once, from the cache: zeroing the
+/// vector to fill it in place would go through memory.
+pub(crate) fn collect_chunks<T: Copy + Send + Sync, S>(
+    [count, len]: [usize; 2],
+    work: usize,
+    scratch: impl Fn() -> S + Sync + Send,
+    f: impl Fn(&mut S, usize) -> &[T] + Sync + Send,
+) -> Vec<T> {
+    let total = count * len;
+    let mut out = Vec::with_capacity(total);
+    if total == 0 {
+        return out;
+    }
+    let room = &mut out.spare_capacity_mut()[..total];
+    let fill = |scratch: &mut S, (i, room): (usize, &mut [MaybeUninit<T>])| {
+        let chunk = f(scratch, i);
+        assert_eq!(chunk.len(), room.len(), "collect_chunks: a chunk of another length");
+        // SAFETY: as many elements as there is room for; they are `Copy`, and apart, since one is borrowed mutably.
+        unsafe { room.as_mut_ptr().cast::<T>().copy_from_nonoverlapping(chunk.as_ptr(), chunk.len()) };
+    };
+    if work < WORTH_A_THREAD || count < 2 {
+        let mut scratch = scratch();
+        room.chunks_exact_mut(len).enumerate().for_each(|task| fill(&mut scratch, task));
+    } else {
+        room.par_chunks_exact_mut(len).enumerate().for_each_init(scratch, fill);
+    }
+    // SAFETY: `total` is a multiple of `len`, and each chunk was filled (or its task panicked, and so did this).
+    unsafe { out.set_len(total) };
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_arrive_in_order() {
+        for work in [0, usize::MAX] {
+            for (count, len) in [(0, 3), (1, 3), (100, 7), (5, 0)] {
+                let out = collect_chunks(
+                    [count, len],
+                    work,
+                    || vec![0; len],
+                    |scratch: &mut Vec<usize>, i| {
+                        scratch.iter_mut().enumerate().for_each(|(j, x)| *x = i * len + j);
+                        scratch
+                    },
+                );
+                assert_eq!(out, (0..count * len).collect::<Vec<_>>());
+            }
+        }
     }
 }

@@ -2,9 +2,18 @@
 
 /// Runs plain loops compiled for the widest vectors the processor has (AVX-512, AVX2 with FMA, or the baseline).
 ///
-/// `f` and what it calls must be inlined for that, so calls inside are `#[inline(always)]`; `mul_add` is then one
-/// instruction, and rounds once on every processor.
+/// `f` and what it calls must be inlined for that, so both calls inside and a closure of more than a few lines are
+/// `#[inline(always)]`; `mul_add` is then one instruction, and rounds once on every processor.
 #[inline]
 pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
+}
+
+/// The `N` elements from `start` on, as a value that can stay in registers.
+///
+/// A loop over a row of unknown length has a scalar tail, which is all of a short row; loops over blocks have none.
+#[inline(always)]
+pub(crate) fn block<T: Copy, const N: usize>(x: &[T], start: usize) -> [T; N] {
+    let Some(block) = x[start..].first_chunk() else { panic!("a block reaches beyond its slice") };
+    *block
 }

@@ -83,6 +83,14 @@ impl Window {
         first.min(end)..end
     }
 
+    /// Which of `count` undilated windows cover `pixel`.
+    pub(crate) fn covering(&self, pixel: usize, count: usize) -> Range<usize> {
+        let at = pixel + self.padding[0];
+        let end = (at / self.stride + 1).min(count);
+        let first = (at + 1).saturating_sub(self.kernel).div_ceil(self.stride);
+        first.min(end)..end
+    }
+
     /// Which of `count` windows see no padding.
     pub(crate) fn interior(&self, input: usize, count: usize) -> Range<usize> {
         let first = self.padding[0].div_ceil(self.stride);
@@ -141,6 +149,16 @@ mod tests {
                             let pixel = |k: usize| window.start(o) + (k * dilation) as isize;
                             (0..kernel).filter(|&k| (0..input as isize).contains(&pixel(k))).collect()
                         };
+                        for pixel in (0..input).filter(|_| dilation == 1) {
+                            let ends = |o: usize| window.start(o) + kernel as isize;
+                            let covers = |&o: &usize| (window.start(o)..ends(o)).contains(&(pixel as isize));
+                            let found = window.covering(pixel, count).collect::<Vec<_>>();
+                            assert_eq!(
+                                found,
+                                (0..count).filter(covers).collect::<Vec<_>>(),
+                                "{window:?} at {pixel}"
+                            );
+                        }
                         for o in 0..count {
                             let found = window.taps(input, o).collect::<Vec<_>>();
                             assert_eq!(found, seen(o), "{window:?} on {input}, window {o}");

@@ -211,3 +211,6 @@ fn whole(rule: &dyn Update, turn: Turn, state: &mut [&mut [f32]], grad: &[f32]) 
     }
     stretches.into_par_iter().for_each(one);
 }
+
+#[cfg(test)]
+mod tests;

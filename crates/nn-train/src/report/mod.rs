@@ -1,10 +1,21 @@
 //! `report.html`: a run at a glance, in one file that needs nothing else.
 
+mod chart;
+mod matrix;
+mod png;
+mod text;
+
+use std::fmt::Write;
 use std::path::Path;
 
 use candle_core::Tensor;
 
+use self::chart::{Chart, Marks, Scale, Series};
+use self::text::{count, date, duration, escape, percent};
 use crate::error::TrainError;
+use crate::event::{Epoch, Event, Setting, Step};
+use crate::metrics::Figures;
+use crate::run::{self, About, RECIPE, REPORT};
 
 /// A picture the model was wrong about, or is to be shown for another reason.
 #[derive(Clone, Debug)]
@@ -15,7 +26,7 @@ pub struct Sample {
     pub target: usize,
     /// What it was taken for.
     pub predicted: usize,
-    /// With which probability.
+    /// With which probability, in [0, 1].
     pub confidence: f64,
 }
 
@@ -24,6 +35,244 @@ pub struct Sample {
 /// # Errors
 /// If a file cannot be read or written, or a sample is no picture.
 pub fn write(path: &Path, samples: &[Sample]) -> Result<(), TrainError> {
-    let _ = (path, samples);
-    Ok(())
+    let recipe = path.join(RECIPE);
+    let recipe = std::fs::read_to_string(&recipe).map_err(TrainError::io(&recipe))?;
+    let html = History::of(run::events(path)?).html(&recipe, samples)?;
+    let file = path.join(REPORT);
+    nn_core::atomic_file::write(&file, |w| w.write_all(html.as_bytes())).map_err(TrainError::io(&file))
 }
+
+/// A run's log, sorted by kind.
+#[derive(Default)]
+struct History {
+    about: About,
+    setting: Option<Setting>,
+    steps: Vec<Step>,
+    epochs: Vec<Epoch>,
+    finished: bool,
+    diverged: Option<(u64, String)>,
+}
+
+impl History {
+    fn of(events: Vec<Event>) -> Self {
+        let mut history = Self::default();
+        for event in events {
+            match event {
+                Event::Created(about) => history.about = about,
+                Event::Started(setting) => history.setting = Some(setting),
+                Event::Step(step) => history.steps.push(step),
+                Event::Epoch(epoch) => history.epochs.push(epoch),
+                Event::Finished { .. } => history.finished = true,
+                Event::Diverged { step, loss } => history.diverged = Some((step, loss)),
+                Event::EpochStarted { .. } | Event::Evaluating { .. } | Event::Checkpointed { .. } => {}
+            }
+        }
+        history
+    }
+
+    fn best(&self) -> Option<&Epoch> {
+        self.epochs.iter().rfind(|e| e.best)
+    }
+
+    /// Epochs the run is meant to have, or has if it was made longer.
+    fn length(&self) -> u64 {
+        let meant = self.setting.map_or(1, |s| s.epochs);
+        self.epochs.last().map_or(meant, |e| e.epoch.max(meant)).max(1)
+    }
+
+    fn html(&self, recipe: &str, samples: &[Sample]) -> Result<String, TrainError> {
+        let title = if self.about.title.is_empty() { "Training run" } else { &self.about.title };
+        let title = escape(title);
+        let style = include_str!("style.css");
+        let mut html = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <title>{title}</title>\n<style>\n{style}</style></head>\n<body><main>\n<h1>{title}</h1>\n"
+        );
+        let _ = writeln!(html, "<p class=\"sub\">{}</p>", escape(&self.state()));
+        html.push_str(&self.cards());
+        html.push_str(&self.charts());
+        if let Some(confusion) = self.best().and_then(|e| e.confusion.as_ref()) {
+            html.push_str(&matrix::html(confusion, |class| self.class(class)));
+        }
+        html.push_str(&self.samples(samples)?);
+        html.push_str(&self.settings(recipe));
+        html.push_str(&self.table());
+        html.push_str("</main></body></html>\n");
+        Ok(html)
+    }
+
+    /// Where the run stands, in a sentence.
+    fn state(&self) -> String {
+        let done = self.epochs.last().map_or(0, |e| e.epoch);
+        let state = match &self.diverged {
+            Some((step, loss)) => format!("diverged: the loss was {loss} at step {}", count(*step)),
+            None if self.finished => "finished".to_owned(),
+            None => format!("not finished: {done} of {} epochs", self.length()),
+        };
+        if self.about.created == 0 { state } else { format!("Started {}, {state}", date(self.about.created)) }
+    }
+
+    fn class(&self, index: usize) -> String {
+        self.about.classes.get(index).cloned().unwrap_or_else(|| index.to_string())
+    }
+
+    fn cards(&self) -> String {
+        let mut cards: Vec<(String, String)> = Vec::new();
+        if let Some(best) = self.best() {
+            let (value, what) = match best.eval.accuracy {
+                Some(accuracy) => (percent(accuracy), "best accuracy"),
+                None => (format!("{:.4}", best.eval.loss), "lowest loss"),
+            };
+            cards.push((value, format!("{what}, epoch {}", best.epoch)));
+        }
+        if let Some(last) = self.epochs.last() {
+            cards.push((format!("{:.4}", last.eval.loss), "last evaluation loss".to_owned()));
+            cards.push((format!("{} / {}", last.epoch, self.length()), "epochs".to_owned()));
+            cards.push((duration(last.seconds), "time".to_owned()));
+            cards.push((count(last.examples_per_second.round() as u64), "examples per second".to_owned()));
+        }
+        if let Some(setting) = self.setting {
+            cards.push((count(setting.parameters), "parameters".to_owned()));
+            cards.push((setting.seed.to_string(), "seed".to_owned()));
+        }
+        let mut html = String::from("<div class=\"cards\">\n");
+        for (i, (value, what)) in cards.iter().enumerate() {
+            let first = if i == 0 && self.best().is_some() { " first" } else { "" };
+            let _ = writeln!(html, "<div class=\"card{first}\"><b>{value}</b><span>{what}</span></div>");
+        }
+        html + "</div>\n"
+    }
+
+    fn charts(&self) -> String {
+        let per_epoch = self.setting.map_or(1, |s| s.batches).max(1) as f64;
+        let epochs = self.length() as f64;
+        let by_epoch = |name, class, of: &dyn Fn(&Epoch) -> Option<f64>| Series {
+            name,
+            class,
+            points: self.epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect(),
+            marks: Marks::Dots,
+        };
+        let lines = |of: fn(&Figures) -> Option<f64>| {
+            vec![
+                by_epoch("training", "train", &|e| of(&e.train)),
+                by_epoch("evaluation", "eval", &|e| of(&e.eval)),
+            ]
+        };
+        let line = |name, class, of: fn(&Step) -> f64| Series {
+            name,
+            class,
+            points: self.steps.iter().map(|s| (s.step as f64 / per_epoch, of(s))).collect(),
+            marks: Marks::Line,
+        };
+        let mut loss = lines(|f| Some(f.loss));
+        loss.insert(0, smooth(line("batches", "batches", |s| s.loss)));
+        let charts = [
+            Chart { title: "Accuracy", scale: Scale::Percent, epochs, series: lines(|f| f.accuracy) },
+            Chart { title: "Loss", scale: Scale::MaybeLog, epochs, series: loss },
+            Chart {
+                title: "Learning rate",
+                scale: Scale::FromZero,
+                epochs,
+                series: vec![line("learning rate", "rate", |s| s.lr)],
+            },
+        ];
+        let html: String = charts.iter().map(Chart::html).collect();
+        if html.is_empty() {
+            html
+        } else {
+            format!("<h2>Curves</h2>\n<div class=\"charts\">\n{html}</div>\n")
+        }
+    }
+
+    fn samples(&self, samples: &[Sample]) -> Result<String, TrainError> {
+        if samples.is_empty() {
+            return Ok(String::new());
+        }
+        let mut html = String::from("<h2>Worst mistakes</h2>\n<div class=\"samples\">\n");
+        for sample in samples {
+            let (target, predicted) =
+                (escape(&self.class(sample.target)), escape(&self.class(sample.predicted)));
+            let _ = writeln!(
+                html,
+                "<figure><img src=\"{}\" alt=\"{target}\"><figcaption>{target}, taken for <b>{predicted}</b><br>\
+                 <small>{:.1} % sure</small></figcaption></figure>",
+                png::data_uri(&sample.pixels)?,
+                sample.confidence * 100.0
+            );
+        }
+        Ok(html + "</div>\n")
+    }
+
+    fn settings(&self, recipe: &str) -> String {
+        let mut facts = self.about.facts.clone();
+        if let Some(setting) = self.setting {
+            facts.push(("training examples".to_owned(), count(setting.train_examples)));
+            facts.push(("evaluation examples".to_owned(), count(setting.eval_examples)));
+            facts.push(("steps per epoch".to_owned(), count(setting.batches)));
+        }
+        facts.push(("nn-train".to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
+        let mut html =
+            String::from("<h2>How it was made</h2>\n<div class=\"pair\">\n<div class=\"stack\">\n");
+        if !self.about.command.is_empty() {
+            let command = escape(&self.about.command);
+            let _ = writeln!(
+                html,
+                "<div class=\"panel\"><h3>Command to repeat it</h3><pre>{command}</pre></div>"
+            );
+        }
+        html.push_str("<div class=\"panel\"><table class=\"facts\">\n");
+        for (name, value) in facts {
+            let _ = writeln!(html, "<tr><th>{}</th><td>{}</td></tr>", escape(&name), escape(&value));
+        }
+        html.push_str("</table></div></div>\n");
+        let _ = writeln!(
+            html,
+            "<div class=\"panel\"><h3>{RECIPE}</h3><pre>{}</pre></div></div>",
+            escape(recipe.trim_end())
+        );
+        html
+    }
+
+    /// The figures behind the curves.
+    fn table(&self) -> String {
+        if self.epochs.is_empty() {
+            return String::new();
+        }
+        let mut html = String::from(
+            "<h2>Epochs</h2>\n<div class=\"panel\"><details><summary>All figures</summary><table class=\"rows\"><thead><tr>\
+             <th>epoch</th><th>training loss</th><th>training accuracy</th><th>evaluation loss</th>\
+             <th>evaluation accuracy</th><th>learning rate</th><th>time</th></tr></thead><tbody>\n",
+        );
+        let share = |a: Option<f64>| a.map_or("–".to_owned(), percent);
+        for e in &self.epochs {
+            let _ = writeln!(
+                html,
+                "<tr><td>{}{}</td><td>{:.4}</td><td>{}</td><td>{:.4}</td><td>{}</td><td>{:.3e}</td><td>{}</td></tr>",
+                e.epoch,
+                if e.best { " ★" } else { "" },
+                e.train.loss,
+                share(e.train.accuracy),
+                e.eval.loss,
+                share(e.eval.accuracy),
+                e.lr,
+                duration(e.seconds)
+            );
+        }
+        html + "</tbody></table></details></div>\n"
+    }
+}
+
+/// A running mean over as many points as leave about sixty independent ones.
+fn smooth(series: Series) -> Series {
+    let width = series.points.len().div_ceil(60).max(1);
+    let mean = |end: usize| {
+        let window = &series.points[(end + 1).saturating_sub(width)..=end];
+        window.iter().map(|(_, y)| y).sum::<f64>() / window.len() as f64
+    };
+    let points = series.points.iter().enumerate().map(|(i, &(x, _))| (x, mean(i))).collect();
+    Series { points, ..series }
+}
+
+#[cfg(test)]
+mod tests;

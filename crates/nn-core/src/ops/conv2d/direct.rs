@@ -3,7 +3,7 @@
 use super::Plan;
 use super::backward::{SHARES, SMALL};
 use crate::cpu::bands::by_bands;
-use crate::cpu::direct::{self, add_weight_gradient, pitch, weight_gradient_rows};
+use crate::cpu::direct::{self, add_weight_gradient, pitch};
 use crate::cpu::parallel::for_each_chunk;
 use crate::cpu::patches::Patches;
 use crate::ops::window::Window;
@@ -85,16 +85,13 @@ impl Plan {
         let task = |t: usize, dw: &mut [f32]| {
             let (share, group, first) =
                 (t / (self.groups * blocks), t / blocks % self.groups, t % blocks * block);
-            let step = weight_gradient_rows(p);
-            for image in share * per_share..((share + 1) * per_share).min(self.batch) {
-                let m = image * self.groups + group;
-                let x = self.group(x, m, i, p.plane());
-                let dy = &self.group(dy, m, o, p.positions())[first * p.positions()..];
-                let dy = &dy[..dw.len() / depth * p.positions()];
-                for top in (0..p.output[0]).step_by(step) {
-                    add_weight_gradient(p, x, dy, top..(top + step).min(p.output[0]), dw);
-                }
-            }
+            let images = share * per_share..((share + 1) * per_share).min(self.batch);
+            let group = |image: usize| image * self.groups + group;
+            let xs: Vec<_> = images.clone().map(|n| self.group(x, group(n), i, p.plane())).collect();
+            let wanted = first * p.positions()..(first + dw.len() / depth) * p.positions();
+            let dys: Vec<_> =
+                images.map(|n| &self.group(dy, group(n), o, p.positions())[wanted.clone()]).collect();
+            add_weight_gradient(p, &xs, &dys, dw);
         };
         if o.is_multiple_of(block) {
             for_each_chunk(&mut dw, block * depth, self.multiply_adds(), task);

@@ -1,0 +1,114 @@
+//! What the pooling ops share: the checks of their options, and windows made of Candle's own operations.
+
+use candle_core::{Result, Shape, Tensor};
+
+use super::window::Window;
+use crate::ensure;
+
+/// Checked windows on the planes of `[B, C, H, W]`, and the sizes that follow from them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pooling {
+    /// Batch and channels.
+    pub(crate) lead: [usize; 2],
+    /// Height and width of a plane.
+    pub(crate) input: [usize; 2],
+    /// Height and width of what becomes of it.
+    pub(crate) output: [usize; 2],
+    /// The windows along height and width, as many as `output`.
+    pub(crate) windows: [Window; 2],
+}
+
+impl Pooling {
+    pub(crate) fn new(who: &str, x: &Tensor, windows: [Window; 2]) -> Result<Self> {
+        let (lead, input) = image_sizes(who, x)?;
+        let mut output = [0; 2];
+        for (i, axis) in ["height", "width"].into_iter().enumerate() {
+            let Window { kernel, padding: [padding, _], .. } = windows[i];
+            output[i] = windows[i].count(who, axis, input[i])?;
+            ensure!(
+                padding <= kernel / 2,
+                "{who}: padding must be at most half the kernel of {kernel} along the {axis}, got {padding}"
+            );
+        }
+        Ok(Self { lead, input, output, windows })
+    }
+
+    /// Pixels of an input plane.
+    pub(crate) fn plane(&self) -> usize {
+        self.input[0] * self.input[1]
+    }
+
+    /// Pixels of an output plane.
+    pub(crate) fn pooled(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+
+    /// Batch and channels, multiplied.
+    pub(crate) fn planes(&self) -> usize {
+        self.lead[0] * self.lead[1]
+    }
+
+    /// `[B, C, H', W']`
+    pub(crate) fn shape(&self) -> Shape {
+        let ([b, c], [h, w]) = (self.lead, self.output);
+        (b, c, h, w).into()
+    }
+
+    /// `[B, C, H, W]`
+    pub(crate) fn input_shape(&self) -> Shape {
+        let ([b, c], [h, w]) = (self.lead, self.input);
+        (b, c, h, w).into()
+    }
+
+    /// Elementary operations of a pass: a window's rows and columns are worked off apart.
+    pub(crate) fn work(&self) -> usize {
+        self.planes() * (self.plane() + self.pooled() * (self.windows[0].kernel + self.windows[1].kernel))
+    }
+
+    /// The pixel under each tap `[m, n]`, for all windows `[B, C, H', W']` at once, in row-major order of the taps.
+    pub(crate) fn taps(&self, x: &Tensor, padding: f64) -> Result<Vec<([usize; 2], Tensor)>> {
+        let x = self.padded(&self.padded(x, 0, padding)?, 1, padding)?;
+        let [kh, kw] = self.windows.map(|w| w.kernel);
+        let pixels = |axis: usize, tap: usize| {
+            let Window { stride, dilation, .. } = self.windows[axis];
+            let pixels = (0..self.output[axis]).map(|o| (o * stride + tap * dilation) as u32);
+            Tensor::from_iter(pixels, x.device())
+        };
+        let mut taps = Vec::with_capacity(kh * kw);
+        for m in 0..kh {
+            let rows = x.index_select(&pixels(0, m)?, 2)?; // [B, C, H', W + padding]
+            for n in 0..kw {
+                taps.push(([m, n], rows.index_select(&pixels(1, n)?, 3)?)); // [B, C, H', W']
+            }
+        }
+        Ok(taps)
+    }
+
+    /// Adds all the pixels that windows along `axis` see beyond the input.
+    fn padded(&self, x: &Tensor, axis: usize, value: f64) -> Result<Tensor> {
+        let window = self.windows[axis];
+        let before = window.padding[0];
+        let seen = (self.output[axis] - 1) * window.stride + window.span();
+        let strip = |pixels: usize| {
+            let mut dims = x.dims().to_vec();
+            dims[2 + axis] = pixels;
+            Tensor::full(value, dims, x.device())?.to_dtype(x.dtype())
+        };
+        match (before, seen.saturating_sub(before + self.input[axis])) {
+            (0, 0) => Ok(x.clone()),
+            (before, after) => Tensor::cat(&[&strip(before)?, x, &strip(after)?], 2 + axis),
+        }
+    }
+}
+
+/// Batch and channels, height and width of `x`.
+///
+/// # Errors
+/// If `x` is not `[B, C, H, W]`, or empty other than by its batch.
+pub(crate) fn image_sizes(who: &str, x: &Tensor) -> Result<([usize; 2], [usize; 2])> {
+    let &[b, c, h, w] = x.dims() else {
+        candle_core::bail!("{who}: x must be [B, C, H, W], got {:?}", x.dims())
+    };
+    ensure!(c * h * w > 0, "{who}: x must have channels, height and width, got {:?}", x.dims());
+    Ok(([b, c], [h, w]))
+}

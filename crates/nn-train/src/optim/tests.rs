@@ -1,0 +1,133 @@
+use super::*;
+
+fn rules() -> [Rule; 5] {
+    [
+        Rule::Sgd(Sgd { weight_decay: 0.1, ..Sgd::default() }),
+        Rule::Sgd(Sgd { momentum: 0.9, dampening: 0.2, weight_decay: 0.01, nesterov: false }),
+        Rule::Sgd(Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }),
+        Rule::Adam(Adam::default()),
+        Rule::Adam(Adam { beta1: 0.5, beta2: 0.9, eps: 1e-3, weight_decay: 0.1 }),
+    ]
+}
+
+/// `n` numbers that are of no particular size.
+fn numbers(seed: u64, n: usize) -> Tensor {
+    let x = nn_core::testing::randn(seed, n).expect("numbers");
+    x.to_dtype(DType::F32).expect("on the CPU")
+}
+
+fn grads(of: &[(&Var, Tensor)]) -> GradStore {
+    let mut store = Tensor::zeros((), DType::F32, &Device::Cpu).and_then(|t| t.backward()).expect("no graph");
+    for (var, grad) in of {
+        store.insert(var, grad.clone());
+    }
+    store
+}
+
+fn values(x: &Tensor) -> Vec<f32> {
+    x.flatten_all().and_then(|x| x.to_vec1()).expect("f32 on the CPU")
+}
+
+#[test]
+fn stretches_and_tensor_operations_round_alike() -> Result<()> {
+    // Over two whole stretches and a bit: threads must not matter either.
+    let n = 2 * STRETCH + 77;
+    for rule in rules() {
+        let var = Var::from_tensor(&numbers(1, n))?;
+        let mut optimizer = Optimizer::new(rule, vec![("w".to_owned(), var.clone())])?;
+        let update: &dyn Update = match &rule {
+            Rule::Sgd(rule) => rule,
+            Rule::Adam(rule) => rule,
+        };
+        let mut tensors = vec![var.copy()?];
+        tensors.extend(rule.slots().iter().map(|_| var.zeros_like()).collect::<Result<Vec<_>>>()?);
+        for number in 1..=5 {
+            let grad = numbers(10 + number, n);
+            optimizer.step(&grads(&[(&var, grad.clone())]), 0.01)?;
+            let state: Vec<&Tensor> = tensors.iter().collect();
+            tensors = update.tensors(Turn { lr: 0.01, number }, &state, &grad)?;
+        }
+        assert!(values(&var) == values(&tensors[0]), "{rule:?}");
+        for (kept, tensor) in optimizer.slots[0].state.iter().zip(&tensors[1..]) {
+            assert!(values(kept) == values(tensor), "{rule:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_parameter_without_a_gradient_stays_as_it_is() -> Result<()> {
+    for rule in rules() {
+        let (a, b) = (Var::from_tensor(&numbers(1, 5))?, Var::from_tensor(&numbers(2, 5))?);
+        let before = values(&b);
+        let named = vec![("b".to_owned(), b.clone()), ("a".to_owned(), a.clone())];
+        let mut optimizer = Optimizer::new(rule, named)?;
+        optimizer.step(&grads(&[(&a, numbers(3, 5))]), 0.1)?;
+        assert_eq!(values(&b), before);
+        assert_eq!(optimizer.slots.iter().map(|s| s.updates).collect::<Vec<_>>(), [1, 0]);
+    }
+    Ok(())
+}
+
+#[test]
+fn state_goes_out_and_comes_back() -> Result<()> {
+    for rule in rules() {
+        let new = |seed| -> Result<(Var, Optimizer)> {
+            let var = Var::from_tensor(&numbers(seed, 5))?;
+            Ok((var.clone(), Optimizer::new(rule, vec![("w".to_owned(), var)])?))
+        };
+        let ((a, mut one), (b, mut two)) = (new(1)?, new(2)?);
+        one.step(&grads(&[(&a, numbers(3, 5))]), 0.1)?;
+        b.set(&a)?;
+        two.set_state(&one.state()?)?;
+        for (var, optimizer) in [(&a, &mut one), (&b, &mut two)] {
+            optimizer.step(&grads(&[(var, numbers(4, 5))]), 0.1)?;
+        }
+        assert_eq!(values(&a), values(&b));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_state_of_something_else_is_refused() -> Result<()> {
+    let adam = |n: usize| {
+        Optimizer::new(Rule::Adam(Adam::default()), vec![("w".to_owned(), Var::from_tensor(&numbers(1, n))?)])
+    };
+    let refused = |state: &BTreeMap<String, Tensor>| {
+        adam(5).and_then(|mut o| o.set_state(state)).expect_err("refused").to_string()
+    };
+    let mut state = adam(5)?.state()?;
+    assert_eq!(state.keys().collect::<Vec<_>>(), ["w.exp_avg", "w.exp_avg_sq", "w.step"]);
+    assert!(refused(&adam(4)?.state()?).contains("w.exp_avg is F32 [5], got F32 [4]"));
+    state.insert("v.step".to_owned(), Tensor::new(1i64, &Device::Cpu)?);
+    assert!(refused(&state).contains("the state has v.step"));
+    state.remove("w.exp_avg_sq");
+    assert!(refused(&state).contains("the state lacks w.exp_avg_sq"));
+    Ok(())
+}
+
+#[test]
+fn hyper_parameters_out_of_range_are_refused() {
+    let (sgd, adam) = (Sgd::default(), Adam::default());
+    for (rule, says) in [
+        (Rule::Sgd(Sgd { momentum: 1.0, ..sgd }), "momentum must be in [0, 1), got 1"),
+        (Rule::Sgd(Sgd { momentum: f64::NAN, ..sgd }), "momentum must be in [0, 1), got NaN"),
+        (Rule::Sgd(Sgd { weight_decay: -1.0, ..sgd }), "weight_decay must be 0 or more, got -1"),
+        (Rule::Sgd(Sgd { dampening: 2.0, ..sgd }), "dampening must be in [0, 1], got 2"),
+        (Rule::Sgd(Sgd { nesterov: true, ..sgd }), "nesterov needs momentum above 0"),
+        (
+            Rule::Sgd(Sgd { nesterov: true, momentum: 0.9, dampening: 0.1, ..sgd }),
+            "dampening 0, got momentum 0.9",
+        ),
+        (Rule::Adam(Adam { beta1: 1.0, ..adam }), "beta1 must be in [0, 1), got 1"),
+        (Rule::Adam(Adam { beta2: -0.1, ..adam }), "beta2 must be in [0, 1), got -0.1"),
+        (Rule::Adam(Adam { eps: -1.0, ..adam }), "eps must be 0 or more, got -1"),
+        (Rule::Adam(Adam { weight_decay: f64::INFINITY, ..adam }), "weight_decay must be 0 or more, got inf"),
+    ] {
+        let error = Optimizer::new(rule, Vec::new()).expect_err(says).to_string();
+        assert!(error.contains(says), "{says:?} not in {error}");
+    }
+    let mut optimizer = Optimizer::new(Rule::default(), Vec::new()).expect("the default");
+    let error = optimizer.step(&grads(&[]), -0.1).expect_err("negative").to_string();
+    assert!(error.contains("lr must be 0 or more, got -0.1"), "{error}");
+}

@@ -1,0 +1,295 @@
+//! Line charts as inline SVG; colours come from the page's style sheet.
+
+use std::fmt::Write;
+
+/// A line with a legend entry; `class` chooses its colour in the style sheet.
+pub(super) struct Series {
+    pub(super) name: &'static str,
+    pub(super) class: &'static str,
+    pub(super) points: Vec<(f64, f64)>,
+    pub(super) marks: Marks,
+}
+
+/// Whether single points are to be seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marks {
+    /// A dot at every point, one an epoch, unless they come too close.
+    Dots,
+    /// The line only.
+    Line,
+}
+
+/// How values become heights and labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scale {
+    Linear,
+    /// Linear and never below 0.
+    FromZero,
+    /// Shares in [0, 1], written as percentages.
+    Percent,
+    /// Logarithmic if all values are positive and spread over more than [`LOG_SPREAD`].
+    MaybeLog,
+}
+
+/// A chart over epochs.
+pub(super) struct Chart {
+    pub(super) title: &'static str,
+    pub(super) scale: Scale,
+    /// The right end of the horizontal axis, in epochs.
+    pub(super) epochs: f64,
+    pub(super) series: Vec<Series>,
+}
+
+const WIDTH: f64 = 430.0;
+const HEIGHT: f64 = 270.0;
+/// The plot inside: left, top, right, bottom.
+const PLOT: [f64; 4] = [54.0, 10.0, WIDTH - 12.0, HEIGHT - 38.0];
+const LOG_SPREAD: f64 = 25.0;
+/// Dots closer to each other than this would hide the line.
+const DOT_SPACE: f64 = 12.0;
+/// More points than this are thinned out: the plot has about as many pixels.
+const MAX_POINTS: usize = 500;
+
+impl Chart {
+    /// A `<figure>`; empty if there is nothing to draw.
+    pub(super) fn html(&self) -> String {
+        let drawn = |s: &&Series| s.points.iter().any(|(_, y)| y.is_finite());
+        let series: Vec<&Series> = self.series.iter().filter(drawn).collect();
+        let values = || series.iter().flat_map(|s| &s.points).map(|&(_, y)| y).filter(|y| y.is_finite());
+        let (lo, hi) =
+            values().fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), y| (lo.min(y), hi.max(y)));
+        if lo > hi {
+            return String::new();
+        }
+        let axis = Axis::new(self.scale, lo, hi);
+        let mut html = format!(
+            "<figure class=\"chart\"><figcaption>{}{}<span class=\"legend\">",
+            self.title,
+            axis.note()
+        );
+        for s in &series {
+            let _ = write!(html, "<span><i class=\"{}\"></i>{}</span>", s.class, s.name);
+        }
+        let _ = write!(
+            html,
+            "</span></figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            self.title
+        );
+        self.frame(&mut html, &axis);
+        for s in &series {
+            self.line(&mut html, &axis, s);
+        }
+        html.push_str("</svg></figure>\n");
+        html
+    }
+
+    fn x(&self, epoch: f64) -> f64 {
+        PLOT[0] + (PLOT[2] - PLOT[0]) * epoch / self.epochs
+    }
+
+    fn frame(&self, svg: &mut String, axis: &Axis) {
+        let [left, _, right, bottom] = PLOT;
+        for &tick in &axis.ticks {
+            let (y, label) = (axis.y(tick), axis.label(tick));
+            let _ = write!(
+                svg,
+                "<line class=\"grid\" x1=\"{left}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
+            );
+            let _ = write!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>",
+                left - 8.0,
+                y + 4.0
+            );
+        }
+        let _ = write!(
+            svg,
+            "<line class=\"axis\" x1=\"{left}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>"
+        );
+        let step = round_step(self.epochs / 7.0).max(1.0);
+        let ticks = (0..).map(|i| f64::from(i) * step).take_while(|&t| t <= self.epochs + 1e-9);
+        for tick in ticks {
+            let x = self.x(tick);
+            let _ = write!(
+                svg,
+                "<line class=\"axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom}\" y2=\"{:.1}\"/>",
+                bottom + 4.0
+            );
+            let _ = write!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{tick}</text>",
+                bottom + 17.0
+            );
+        }
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">epoch</text>",
+            (left + right) / 2.0,
+            HEIGHT - 5.0
+        );
+    }
+
+    fn line(&self, svg: &mut String, axis: &Axis, series: &Series) {
+        let every = series.points.len().div_ceil(MAX_POINTS).max(1);
+        let last = series.points.len() - 1;
+        let mut d = String::new();
+        for (i, &(x, y)) in series.points.iter().enumerate() {
+            if (i % every == 0 || i == last) && y.is_finite() {
+                let _ =
+                    write!(d, "{}{:.1} {:.1}", if d.is_empty() { "M" } else { "L" }, self.x(x), axis.y(y));
+            }
+        }
+        let class = series.class;
+        let _ = write!(svg, "<path class=\"{class}\" d=\"{d}\"/>");
+        if series.marks == Marks::Dots && self.x(1.0) - self.x(0.0) >= DOT_SPACE {
+            for &(x, y) in series.points.iter().filter(|(_, y)| y.is_finite()) {
+                let (name, label) = (series.name, axis.exact(y));
+                let (cx, cy) = (self.x(x), axis.y(y));
+                let _ = write!(
+                    svg,
+                    "<circle class=\"dot {class}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\"><title>{name}, epoch {x}: {label}</title></circle>"
+                );
+            }
+        }
+    }
+}
+
+/// A vertical axis: from the value at the bottom to that at the top, with ticks at round numbers.
+#[derive(Debug)]
+struct Axis {
+    scale: Scale,
+    lo: f64,
+    hi: f64,
+    ticks: Vec<f64>,
+    log: bool,
+    decimals: usize,
+}
+
+impl Axis {
+    fn new(scale: Scale, lo: f64, hi: f64) -> Self {
+        if scale == Scale::MaybeLog && lo > 0.0 && hi / lo > LOG_SPREAD {
+            return Self::logarithmic(scale, lo, hi);
+        }
+        let lo = if scale == Scale::FromZero || scale == Scale::MaybeLog && lo > 0.0 && lo < hi / 3.0 {
+            0.0
+        } else {
+            lo
+        };
+        // Equal values still need a height, and get it around them.
+        let level = hi - lo <= 1e-12 * hi.abs();
+        let margin = if level { hi.abs().max(1e-3) * 0.1 } else { 0.0 };
+        let (lo, hi) = (lo - margin, hi + margin);
+        let step = round_step((hi - lo) / 5.0);
+        let (mut first, mut last) = ((lo / step + 1e-9).floor(), (hi / step - 1e-9).ceil());
+        if scale == Scale::Percent {
+            (first, last) = (first.max(0.0), last.min((1.0 / step).round()));
+        }
+        let ticks: Vec<f64> = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
+        let unit = if scale == Scale::Percent { step * 100.0 } else { step };
+        let decimals = (-(unit.log10() + 1e-9).floor()).max(0.0) as usize;
+        Self { scale, lo: first * step, hi: last * step, ticks, log: false, decimals }
+    }
+
+    fn logarithmic(scale: Scale, lo: f64, hi: f64) -> Self {
+        let decades = lo.log10().floor() as i32..=hi.log10().ceil() as i32;
+        let all = decades.flat_map(|d| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(d)));
+        let all: Vec<f64> = all.collect();
+        let below = all.iter().rposition(|&t| t <= lo).unwrap_or(0);
+        let above = all.iter().position(|&t| t >= hi).unwrap_or(all.len() - 1);
+        let (lo, hi) = (all[below], all[above]);
+        // Over many decades, the powers of ten alone are enough.
+        let sparse = above - below > 9;
+        let is_power = |t: f64| (t.log10() - t.log10().round()).abs() < 1e-9;
+        let ticks = all[below..=above].iter().copied().filter(|&t| !sparse || is_power(t)).collect();
+        Self { scale, lo, hi, ticks, log: true, decimals: 0 }
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let share = if self.log {
+            (value / self.lo).ln() / (self.hi / self.lo).ln()
+        } else {
+            (value - self.lo) / (self.hi - self.lo)
+        };
+        PLOT[3] - (PLOT[3] - PLOT[1]) * share
+    }
+
+    fn label(&self, tick: f64) -> String {
+        let decimals = self.decimals;
+        match self.scale {
+            Scale::Percent => format!("{:.decimals$} %", tick * 100.0),
+            _ if tick != 0.0 && !(1e-4..1e5).contains(&tick.abs()) => format!("{tick:.0e}"),
+            _ if self.log => format!("{tick}"),
+            _ => format!("{tick:.decimals$}"),
+        }
+    }
+
+    fn exact(&self, value: f64) -> String {
+        if self.scale == Scale::Percent { format!("{:.2} %", value * 100.0) } else { format!("{value:.4}") }
+    }
+
+    fn note(&self) -> &'static str {
+        if self.log { " (log)" } else { "" }
+    }
+}
+
+/// The smallest of 1, 2 and 5 times a power of ten that is at least `step`.
+fn round_step(step: f64) -> f64 {
+    let power = 10f64.powf(step.log10().floor());
+    let round = [1.0, 2.0, 5.0, 10.0].into_iter().find(|m| m * power >= step * (1.0 - 1e-9));
+    round.unwrap_or(10.0) * power
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(scale: Scale, lo: f64, hi: f64) -> Vec<String> {
+        let axis = Axis::new(scale, lo, hi);
+        assert!(axis.lo <= lo + 1e-12 && axis.hi >= hi - 1e-12, "{axis:?} does not hold {lo}..{hi}");
+        axis.ticks.iter().map(|&t| axis.label(t)).collect()
+    }
+
+    #[test]
+    fn ticks_are_round_and_hold_the_values() {
+        assert_eq!(labels(Scale::Percent, 0.912, 0.991), ["90 %", "92 %", "94 %", "96 %", "98 %", "100 %"]);
+        assert_eq!(
+            labels(Scale::Percent, 0.9871, 0.9912),
+            ["98.7 %", "98.8 %", "98.9 %", "99.0 %", "99.1 %", "99.2 %"]
+        );
+        assert_eq!(labels(Scale::Percent, 1.0, 1.0), ["90 %", "95 %", "100 %"]);
+        assert_eq!(labels(Scale::MaybeLog, 0.05, 0.43), ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]);
+        assert_eq!(labels(Scale::MaybeLog, 0.03, 2.3), ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5"]);
+        assert_eq!(
+            labels(Scale::MaybeLog, 1e-6, 2.3),
+            ["1e-6", "1e-5", "0.0001", "0.001", "0.01", "0.1", "1"]
+        );
+        assert_eq!(
+            labels(Scale::FromZero, 0.001, 0.001),
+            ["0.0000", "0.0002", "0.0004", "0.0006", "0.0008", "0.0010"]
+        );
+        assert_eq!(labels(Scale::Linear, 40.0, 41.0), ["40.0", "40.2", "40.4", "40.6", "40.8", "41.0"]);
+    }
+
+    #[test]
+    fn charts_of_odd_data_are_still_charts() {
+        let chart = |points: Vec<(f64, f64)>, epochs| Chart {
+            title: "t",
+            scale: Scale::MaybeLog,
+            epochs,
+            series: vec![Series { name: "n", class: "train", points, marks: Marks::Dots }],
+        };
+        assert_eq!(chart(vec![], 1.0).html(), "");
+        assert_eq!(chart(vec![(1.0, f64::NAN)], 1.0).html(), "");
+        for points in [
+            vec![(1.0, 0.0)],
+            vec![(1.0, -2.0), (2.0, 3.0)],
+            vec![(1.0, 1e-30), (2.0, 1e30)],
+            vec![(1.0, 5.0); 9000],
+        ] {
+            let html = chart(points, 2.0).html();
+            assert!(html.starts_with("<figure") && html.ends_with("</figure>\n"));
+            assert!(!html.contains("NaN") && !html.contains("inf"), "{html}");
+            assert!(html.len() < 20_000);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+use candle_core::{DType, Device};
+
+use super::*;
+use crate::metrics::Confusion;
+
+fn figures(loss: f64, accuracy: f64) -> Figures {
+    Figures { loss, accuracy: Some(accuracy) }
+}
+
+fn epoch(epoch: u64, best: bool) -> Event {
+    Event::Epoch(Epoch {
+        epoch,
+        step: epoch * 10,
+        lr: 0.1,
+        train: figures(1.0 / epoch as f64, 0.8),
+        eval: figures(1.2 / epoch as f64, 0.7),
+        best,
+        seconds: 61.0,
+        examples_per_second: 1234.4,
+        confusion: best.then(|| Confusion { counts: vec![vec![5, 2], vec![0, 7]] }),
+    })
+}
+
+fn log() -> Vec<Event> {
+    let about = About {
+        title: "<script>alert(1)</script>".to_owned(),
+        command: "train 'a' && \"b\"".to_owned(),
+        classes: vec!["<cat>".to_owned(), "dog & co".to_owned()],
+        facts: vec![("<b>".to_owned(), "</td>".to_owned())],
+        created: 1_763_784_059,
+    };
+    let setting = Setting {
+        parameters: 44_426,
+        epochs: 3,
+        batches: 10,
+        train_examples: 20,
+        eval_examples: 14,
+        seed: 9,
+    };
+    vec![Event::Created(about), Event::Started(setting), epoch(1, true), epoch(2, true), epoch(3, false)]
+}
+
+#[test]
+fn foreign_words_stay_words() -> Result<(), TrainError> {
+    let sample = Sample {
+        pixels: Tensor::zeros((1, 2, 2), DType::F32, &Device::Cpu)?,
+        target: 0,
+        predicted: 1,
+        confidence: 0.987,
+    };
+    let html = History::of(log()).html("a = \"</pre><img src=x>\"", &[sample])?;
+    for raw in ["<script", "<cat>", "<b></", "</pre><img", "dog & co"] {
+        assert!(!html.contains(raw), "{raw} is in the page as it is");
+    }
+    for told in [
+        "&lt;script&gt;",
+        "&lt;cat&gt;",
+        "<span>&#39;a&#39;</span> <span>&amp;&amp;</span> <span>&quot;b&quot;</span>",
+        "44,426",
+        "70.00 %",
+        "98.7 % sure",
+        "1:01 min",
+        "1,234",
+    ] {
+        assert!(html.contains(told), "{told} is missing");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_became_of_the_run_is_said() -> Result<(), TrainError> {
+    let state = |events| History::of(events).state();
+    assert_eq!(state(log()), "Started 2025-11-22 04:00 UTC, not finished: 3 of 3 epochs");
+    let mut events = log();
+    events.push(Event::Finished { steps: 30, seconds: 61.0 });
+    assert!(state(events).ends_with("finished"));
+    let mut events = log();
+    events.push(Event::Diverged { step: 31, loss: "NaN".to_owned() });
+    assert!(state(events).ends_with("diverged: the loss was NaN at step 31"));
+    // A run that was killed before anything happened has a report too.
+    assert!(History::default().html("", &[])?.contains("not finished: 0 of 1 epochs"));
+    Ok(())
+}
+
+#[test]
+fn mistakes_are_counted_in_words() -> Result<(), TrainError> {
+    let html = History::of(log()).html("", &[])?;
+    assert!(html.contains("2 mistakes; most often &lt;cat&gt; taken for dog &amp; co (2×)."), "{html}");
+    let skewed = Confusion { counts: vec![vec![1], vec![1, 2]] };
+    assert_eq!(matrix::html(&skewed, |c| c.to_string()), "");
+    Ok(())
+}

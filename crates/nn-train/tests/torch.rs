@@ -1,0 +1,145 @@
+//! Optimisers, schedules and clipping against what PyTorch did, kept in `tests/golden/optim.safetensors`.
+
+use std::collections::BTreeMap;
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Result, Tensor, Var};
+use nn_train::clip::clip_grad_norm;
+use nn_train::schedule::Length;
+use nn_train::{Optimizer, Rule, Schedule};
+use safetensors::SafeTensors;
+use serde::Deserialize;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/optim.safetensors");
+const NAMES: [&str; 3] = ["conv.weight", "fc.bias", "fc.weight"];
+/// Gets a gradient in every third step only.
+const RARE: &str = "fc.bias";
+const STEPS: usize = 120;
+const EVERY: usize = 10;
+
+#[derive(Deserialize)]
+struct About {
+    optimisers: BTreeMap<String, Optimiser>,
+    schedules: BTreeMap<String, Plan>,
+}
+
+#[derive(Deserialize)]
+struct Optimiser {
+    lr: f64,
+    rule: Rule,
+}
+
+#[derive(Deserialize)]
+struct Plan {
+    steps_per_epoch: u64,
+    epochs: u64,
+    schedule: Schedule,
+}
+
+type Golden = BTreeMap<String, Tensor>;
+
+fn golden() -> (Golden, About) {
+    let path = std::path::Path::new(GOLDEN);
+    let bytes = std::fs::read(path).expect("the golden file");
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
+    let about = &header.metadata().as_ref().expect("metadata")["about"];
+    let tensors = nn_core::weights::safetensors::read(path).expect("tensors");
+    (tensors, serde_json::from_str(about).expect("rules and schedules as recipes have them"))
+}
+
+/// A store with these gradients: Candle makes one only by differentiating.
+fn grads_of(grads: &[(&Var, Tensor)]) -> Result<GradStore> {
+    let mut store = Tensor::zeros((), DType::F32, &Device::Cpu)?.backward()?;
+    for (var, grad) in grads {
+        store.insert(var, grad.clone());
+    }
+    Ok(store)
+}
+
+/// The largest difference, relative to the largest number of `theirs`.
+fn difference(ours: &Tensor, theirs: &Tensor) -> Result<f64> {
+    let theirs = theirs.to_dtype(DType::F64)?;
+    let max = |t: Tensor| t.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>();
+    Ok(max((ours.to_dtype(DType::F64)? - &theirs)?)? / max(theirs)?)
+}
+
+/// Follows one case in `dtype`; the largest difference from PyTorch after any ten steps.
+fn follow(golden: &Golden, case: &str, optimiser: &Optimiser, dtype: DType) -> Result<f64> {
+    let start = |name: &str| Var::from_tensor(&golden[&format!("start.{name}")].to_dtype(dtype)?);
+    let vars = NAMES.iter().map(|name| Ok((name.to_string(), start(name)?))).collect::<Result<Vec<_>>>()?;
+    let mut optimizer = Optimizer::new(optimiser.rule, vars.clone())?;
+    let mut worst = 0f64;
+    for step in 0..STEPS {
+        let mut grads = Vec::new();
+        for (name, var) in &vars {
+            let of = |field: &str| golden[&format!("{field}.{name}")].to_dtype(dtype);
+            let grad =
+                ((of("curvature")? * (var.as_tensor() - of("centre")?)?)? + of("noise")?.get(step % 8)?)?;
+            if name != RARE || step % 3 == 0 {
+                grads.push((var, grad));
+            }
+        }
+        optimizer.step(&grads_of(&grads)?, optimiser.lr)?;
+        if (step + 1) % EVERY == 0 {
+            for (name, var) in &vars {
+                let theirs = golden[&format!("{case}.{name}")].get(step / EVERY)?;
+                worst = worst.max(difference(var, &theirs)?);
+            }
+        }
+    }
+    Ok(worst)
+}
+
+#[test]
+fn optimisers_follow_pytorch() -> Result<()> {
+    let (golden, about) = golden();
+    assert_eq!(about.optimisers.len(), 9);
+    for (case, optimiser) in &about.optimisers {
+        let fused = follow(&golden, case, optimiser, DType::F32)?;
+        assert!(fused <= 1e-6, "{case}: {fused:e} away");
+        // The same trajectory in f64 is the portable path; PyTorch's own rounding is what separates them.
+        let portable = follow(&golden, case, optimiser, DType::F64)?;
+        assert!(portable <= 1e-6, "{case} from tensor operations: {portable:e} away");
+    }
+    Ok(())
+}
+
+#[test]
+fn schedules_are_pytorchs() -> Result<()> {
+    let (golden, about) = golden();
+    assert_eq!(about.schedules.len(), 6);
+    for (case, Plan { steps_per_epoch, epochs, schedule }) in about.schedules {
+        let theirs: Vec<f64> = golden[&format!("schedule.{case}")].to_vec1()?;
+        let length = Length { steps_per_epoch, epochs };
+        assert_eq!(theirs.len() as u64, steps_per_epoch * epochs);
+        for (step, theirs) in (0..).zip(theirs) {
+            let ours = schedule.at(step, length);
+            assert!((ours - theirs).abs() <= 1e-12 * schedule.lr, "{case} at {step}: {ours} is not {theirs}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn clipping_is_pytorchs() -> Result<()> {
+    let (golden, _) = golden();
+    let given = |name: &str| golden[&format!("clip.grad.{name}")].clone();
+    let vars = NAMES.iter().map(|name| Ok((name.to_string(), Var::from_tensor(&given(name))?)));
+    let vars = vars.collect::<Result<Vec<_>>>()?;
+    let grads: Vec<_> = vars.iter().map(|(name, var)| (var, given(name))).collect();
+    let mut store = grads_of(&grads)?;
+    let norm = clip_grad_norm(&mut store, &vars, 0.5)?;
+    let theirs: f32 = golden["clip.norm"].get(0)?.to_scalar()?;
+    assert!((norm - f64::from(theirs)).abs() <= 1e-6 * norm, "{norm} is not {theirs}");
+    for (name, var) in &vars {
+        let away = difference(store.get(var).expect("kept"), &golden[&format!("clip.clipped.{name}")])?;
+        assert!(away <= 1e-6, "{name}: {away:e} away");
+    }
+    // A norm within bounds leaves every bit as it was.
+    let mut store = grads_of(&grads)?;
+    clip_grad_norm(&mut store, &vars, norm * 1.01)?;
+    for (name, var) in &vars {
+        assert_eq!(difference(store.get(var).expect("kept"), &given(name))?, 0.0);
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! A classifier so small that whole runs take milliseconds, with something random in its forward pass.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::{Linear, Module, linear};
+use nn_core::{Ctx, Mode, ParamStore, Random};
+use nn_train::data::{Batch, Dataset, Loader, LoaderConfig, Order};
+use nn_train::run::About;
+use nn_train::{
+    Cadence, Decay, Event, FitConfig, Outcome, Rule, Schedule, Sgd, Summary, TrainError, Trainer, fit,
+};
+
+pub const SEED: u64 = 5;
+pub const EPOCHS: u64 = 3;
+/// 18 examples in batches of four: the last has two.
+pub const BATCHES: u64 = 5;
+
+/// Points on a line, in three classes by where they are.
+pub struct Points(pub usize);
+
+impl Dataset for Points {
+    type Batch = Batch;
+
+    fn len(&self) -> usize {
+        self.0
+    }
+
+    fn batch(&self, indices: &[usize], random: Random) -> Result<Batch> {
+        let mut inputs = Vec::new();
+        for &i in indices {
+            let mut draws = random.nth(i as u64).draws();
+            inputs.extend([i as f32 / 9.0 - 1.0, (i % 3) as f32, draws.unit() as f32 * 0.1]);
+        }
+        let targets: Vec<u32> = indices.iter().map(|&i| (i % 3) as u32).collect();
+        Ok(Batch {
+            inputs: Tensor::from_vec(inputs, (indices.len(), 3), &Device::Cpu)?,
+            targets: Tensor::new(targets, &Device::Cpu)?,
+        })
+    }
+}
+
+pub fn loader(examples: usize, order: Order) -> Loader<Points> {
+    let config = LoaderConfig { batch_size: 4, order, prefetch: 2 };
+    Loader::new(Arc::new(Points(examples)), config, Random::new(SEED)).expect("a good configuration")
+}
+
+pub struct Model {
+    first: Linear,
+    second: Linear,
+}
+
+impl Model {
+    pub fn new(store: &ParamStore) -> Result<Self> {
+        let vb = store.vb(DType::F32, &Device::Cpu);
+        Ok(Self { first: linear(3, 6, vb.pp("first"))?, second: linear(6, 3, vb.pp("second"))? })
+    }
+
+    pub fn call(&self, x: &Tensor, ctx: &Ctx<'_>) -> Result<Tensor> {
+        let x = self.first.forward(x)?.tanh()?;
+        let x = match ctx.mode() {
+            Mode::Eval => x,
+            Mode::Train => {
+                let mut draws = ctx.random().draws();
+                let noise: Vec<f32> = (0..6).map(|_| 1.0 + draws.normal() as f32 * 0.2).collect();
+                x.broadcast_mul(&Tensor::new(noise, &Device::Cpu)?)?
+            }
+        };
+        self.second.forward(&x)
+    }
+}
+
+pub fn config() -> FitConfig {
+    FitConfig {
+        epochs: EPOCHS,
+        seed: SEED,
+        optimizer: Rule::Sgd(Sgd { momentum: 0.9, ..Sgd::default() }),
+        schedule: Schedule { lr: 0.1, warmup: 0.6, decay: Decay::Cosine { min_lr: 0.0 } },
+        clip_norm: Some(0.5),
+        checkpoint: Cadence::EpochEnd,
+        log_every: 2,
+    }
+}
+
+/// A model and what trains it.
+pub struct Toy {
+    pub model: Model,
+    pub trainer: Trainer,
+}
+
+pub fn toy(config: FitConfig) -> Toy {
+    let store = ParamStore::new(SEED);
+    let model = Model::new(&store).expect("a model");
+    Toy { model, trainer: Trainer::new(&store, config).expect("good settings") }
+}
+
+impl Toy {
+    pub fn create(mut self, path: &Path) -> std::result::Result<Self, TrainError> {
+        let about = About { title: "toy".to_owned(), ..About::default() };
+        self.trainer.create(path, "model = \"toy\"\n", about)?;
+        Ok(self)
+    }
+
+    pub fn resume(mut self, path: &Path) -> std::result::Result<Self, TrainError> {
+        self.trainer.resume(path)?;
+        Ok(self)
+    }
+
+    /// Trains with a forward pass of one's own choice.
+    pub fn fit_with(
+        &mut self,
+        progress: impl FnMut(&Event) -> ControlFlow<()>,
+        forward: impl Fn(&Model, &Batch, &Ctx<'_>) -> Result<Outcome>,
+    ) -> std::result::Result<Summary, TrainError> {
+        let Self { model, trainer } = self;
+        let (train, eval) = (loader(18, Order::Shuffled), loader(7, Order::Sequential));
+        fit(trainer, &train, &eval, progress, |batch, ctx| forward(model, batch, ctx))
+    }
+
+    pub fn fit(
+        &mut self,
+        progress: impl FnMut(&Event) -> ControlFlow<()>,
+    ) -> std::result::Result<Summary, TrainError> {
+        self.fit_with(progress, classify)
+    }
+}
+
+pub fn classify(model: &Model, batch: &Batch, ctx: &Ctx<'_>) -> Result<Outcome> {
+    Outcome::classification(&model.call(&batch.inputs, ctx)?, &batch.targets)
+}
+
+pub fn go_on(_: &Event) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}

@@ -1,0 +1,123 @@
+"""Writes optim.safetensors: what PyTorch's optimisers, schedulers and gradient clipping do.
+
+Run with PyTorch, NumPy and safetensors installed: python tests/golden/optim.py
+"""
+
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch.optim import lr_scheduler
+
+torch.manual_seed(20)
+STEPS, EVERY, NOISES = 120, 10, 8
+SHAPES = {"conv.weight": (3, 2, 2), "fc.bias": (5,), "fc.weight": (5, 4)}
+RARE = "fc.bias"  # gets a gradient in every third step only
+
+OPTIMISERS = {
+    "sgd": (0.05, {"kind": "sgd"}),
+    "momentum": (0.02, {"kind": "sgd", "momentum": 0.9}),
+    "dampening": (0.05, {"kind": "sgd", "momentum": 0.8, "dampening": 0.3}),
+    "nesterov": (0.02, {"kind": "sgd", "momentum": 0.9, "nesterov": True}),
+    "decay": (0.05, {"kind": "sgd", "weight_decay": 0.1}),
+    "all": (0.02, {"kind": "sgd", "momentum": 0.7, "nesterov": True, "weight_decay": 0.03}),
+    "adam": (0.02, {"kind": "adam"}),
+    "adam_decay": (0.02, {"kind": "adam", "weight_decay": 0.1}),
+    "adam_betas": (0.05, {"kind": "adam", "beta1": 0.6, "beta2": 0.95, "eps": 1e-3}),
+}
+
+# Steps per epoch, epochs, and the schedule with its times in epochs.
+SCHEDULES = {
+    "constant": (7, 4, {"lr": 0.3}),
+    "warm": (10, 4, {"lr": 0.3, "warmup": 1.5}),
+    "step": (10, 9, {"lr": 0.1, "decay": {"kind": "step", "every": 2, "factor": 0.3}}),
+    "warm_step": (7, 9, {"lr": 0.1, "warmup": 2, "decay": {"kind": "step", "every": 3, "factor": 0.1}}),
+    "cosine": (12, 10, {"lr": 0.05, "decay": {"kind": "cosine"}}),
+    "warm_cosine": (12, 10, {"lr": 0.05, "warmup": 0.5, "decay": {"kind": "cosine", "min_lr": 0.001}}),
+}
+
+
+def optimiser(rule, parameters, lr):
+    options = {k: v for k, v in rule.items() if k not in ("kind", "beta1", "beta2")}
+    if rule["kind"] == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, **options)
+    betas = (rule.get("beta1", 0.9), rule.get("beta2", 0.999))
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, **options)
+
+
+def trajectories(out):
+    """Gradients are `curvature · (p − centre) + noise[step % 8]`."""
+    fields = {name: {} for name in ("start", "curvature", "centre", "noise")}
+    for name, shape in SHAPES.items():
+        fields["start"][name] = torch.randn(shape)
+        fields["curvature"][name] = torch.rand(shape) + 0.2
+        fields["centre"][name] = torch.randn(shape) * 2
+        fields["noise"][name] = torch.randn(NOISES, *shape) * 0.5
+    for field, tensors in fields.items():
+        out.update({f"{field}.{name}": t for name, t in tensors.items()})
+    for case, (lr, rule) in OPTIMISERS.items():
+        p = {name: torch.nn.Parameter(t.clone()) for name, t in fields["start"].items()}
+        opt = optimiser(rule, list(p.values()), lr)
+        history = {name: [] for name in SHAPES}
+        for step in range(STEPS):
+            for name, t in p.items():
+                grad = fields["curvature"][name] * (t.data - fields["centre"][name]) + fields["noise"][name][step % NOISES]
+                t.grad = None if name == RARE and step % 3 else grad
+            opt.step()
+            if (step + 1) % EVERY == 0:
+                for name, t in p.items():
+                    history[name].append(t.data.clone())
+        out.update({f"{case}.{name}": torch.stack(h) for name, h in history.items()})
+
+
+def rates(steps_per_epoch, epochs, schedule):
+    lr, warmup = schedule["lr"], round(schedule.get("warmup", 0) * steps_per_epoch)
+    total = steps_per_epoch * epochs
+    decay = schedule.get("decay", {"kind": "constant"})
+    opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    after = {
+        "constant": lambda: lr_scheduler.ConstantLR(opt, factor=1.0),
+        "step": lambda: lr_scheduler.StepLR(opt, decay["every"] * steps_per_epoch, decay["factor"]),
+        "cosine": lambda: lr_scheduler.CosineAnnealingLR(opt, total - warmup, decay.get("min_lr", 0.0)),
+    }[decay["kind"]]
+    if warmup:
+        rise = lr_scheduler.LinearLR(opt, start_factor=1 / (warmup + 1), total_iters=warmup)
+        scheduler = lr_scheduler.SequentialLR(opt, [rise, after()], [warmup])
+    else:
+        scheduler = after()
+    out = []
+    for _ in range(total):
+        out.append(opt.param_groups[0]["lr"])
+        opt.step()
+        scheduler.step()
+    return torch.tensor(out, dtype=torch.float64)
+
+
+def clipping(out):
+    parameters = [torch.nn.Parameter(torch.zeros(s)) for s in SHAPES.values()]
+    for name, p in zip(SHAPES, parameters):
+        p.grad = torch.randn(p.shape)
+        out[f"clip.grad.{name}"] = p.grad.clone()
+    out["clip.norm"] = torch.nn.utils.clip_grad_norm_(parameters, 0.5).reshape(1)
+    out.update({f"clip.clipped.{name}": p.grad for name, p in zip(SHAPES, parameters)})
+
+
+def main():
+    warnings.simplefilter("ignore")  # SequentialLR calls its parts in an order they warn about.
+    out = {}
+    trajectories(out)
+    clipping(out)
+    for name, plan in SCHEDULES.items():
+        out[f"schedule.{name}"] = rates(*plan)
+    about = {
+        "made_by": f"tests/golden/optim.py with PyTorch {torch.__version__.split('+')[0]}",
+        "optimisers": {name: {"lr": lr, "rule": rule} for name, (lr, rule) in OPTIMISERS.items()},
+        "schedules": {n: {"steps_per_epoch": s, "epochs": e, "schedule": p} for n, (s, e, p) in SCHEDULES.items()},
+    }
+    out = {name: t.contiguous() for name, t in out.items()}
+    save_file(out, Path(__file__).with_name("optim.safetensors"), {"about": json.dumps(about)})
+
+
+main()
