@@ -49,7 +49,13 @@ impl Axis {
         by_chunks(len, many * self.rows, cost * len, |i, blank| {
             vectorised(
                 #[inline(always)]
-                || blank.fill_parts(self.rows, |j, fibre| f(i * many + j, fibre)),
+                || {
+                    blank.fill_parts(
+                        self.rows,
+                        #[inline(always)]
+                        |j, fibre| f(i * many + j, fibre),
+                    )
+                },
             );
         })
     }
@@ -89,7 +95,11 @@ impl Axis {
         cost: usize,
         f: impl Fn(Columns, &mut Blank<'_, T>) + Sync + Send,
     ) -> Vec<T> {
-        Self { rows: 1, ..self }.by_blocks(cost * self.rows, |at, rows| f(at, &mut rows[0]))
+        Self { rows: 1, ..self }.by_blocks(
+            cost * self.rows,
+            #[inline(always)]
+            |at, rows| f(at, &mut rows[0]),
+        )
     }
 
     /// The number of the first column of a block among those of all slabs.
@@ -143,7 +153,9 @@ pub(crate) fn fold<T: Element>(into: &mut PerColumn<T>, row: &[T], f: impl Fn(T,
 #[inline(always)]
 pub(crate) fn max<T: Element>(block: Block<'_, T>) -> PerColumn<T> {
     let mut top = [T::NEG_INFINITY; BLOCK];
-    block.rows().for_each(|row| fold(&mut top, row, larger));
+    for row in block.rows() {
+        fold(&mut top, row, larger);
+    }
     top
 }
 
@@ -157,7 +169,9 @@ pub(crate) fn log_sum_exp<T: Element>(block: Block<'_, T>) -> (PerColumn<T>, Per
             *rest += (x - top).exp();
         }
     }
-    rest.iter_mut().for_each(|r| *r = r.ln());
+    for rest in &mut rest {
+        *rest = rest.ln();
+    }
     (top, rest)
 }
 
@@ -165,7 +179,15 @@ pub(crate) fn log_sum_exp<T: Element>(block: Block<'_, T>) -> (PerColumn<T>, Per
 #[inline(always)]
 pub(crate) fn log_sum_exp_of<T: Element>(fibre: &[T]) -> (T, T) {
     let top = vector::max(fibre);
-    (top, T::of(vector::sum(fibre, |x| (x - top).exp())).ln())
+    (
+        top,
+        T::of(vector::sum(
+            fibre,
+            #[inline(always)]
+            |x| (x - top).exp(),
+        ))
+        .ln(),
+    )
 }
 
 /// One number for each column.

@@ -23,7 +23,7 @@ pub(crate) fn map<T: Element>(x: &[T], cost: usize, f: impl Fn(T) -> T + Sync + 
         let x = &x[CHUNK * i..][..y.len()];
         vectorised(
             #[inline(always)]
-            || y.fill(x.iter().map(|&x| f(x))).len(),
+            || y.fill(x.iter().copied().map(&f)).len(),
         );
     })
 }
@@ -35,7 +35,13 @@ pub(crate) fn map2<T: Element>(a: &[T], b: &[T], cost: usize, f: impl Fn(T, T) -
         let (a, b) = (&a[CHUNK * i..][..y.len()], &b[CHUNK * i..][..y.len()]);
         vectorised(
             #[inline(always)]
-            || y.fill(a.iter().zip(b).map(|(&a, &b)| f(a, b))).len(),
+            || {
+                y.fill(a.iter().zip(b).map(
+                    #[inline(always)]
+                    |(&a, &b)| f(a, b),
+                ))
+                .len()
+            },
         );
     })
 }
@@ -51,7 +57,13 @@ pub(crate) fn map3<T: Element>(
         let [a, b, c] = [a, b, c].map(|x| &x[CHUNK * i..][..y.len()]);
         vectorised(
             #[inline(always)]
-            || y.fill(a.iter().zip(b).zip(c).map(|((&a, &b), &c)| f(a, b, c))).len(),
+            || {
+                y.fill(a.iter().zip(b).zip(c).map(
+                    #[inline(always)]
+                    |((&a, &b), &c)| f(a, b, c),
+                ))
+                .len()
+            },
         );
     })
 }
@@ -95,7 +107,12 @@ pub(crate) fn sum2<T: Element>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f64 {
 /// `Σ f(x)` over one row.
 #[inline(always)]
 pub(crate) fn sum<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
-    sum2(x, x, |x, _| f(x))
+    sum2(
+        x,
+        x,
+        #[inline(always)]
+        |x, _| f(x),
+    )
 }
 
 /// The largest element of a row, −∞ if there is none; NaN is passed over.

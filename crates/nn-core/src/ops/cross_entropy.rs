@@ -91,25 +91,33 @@ impl Kernel<1> for CrossEntropy {
     fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
         let (axis, labels) = (Axis::new(x.dims, 1), &self.labels);
         let terms = if axis.is_last() {
-            axis.per_fibre(COST, |i| {
-                let x = axis.fibre(&x.data, i);
-                let (top, rest) = axis::log_sum_exp_of(x);
-                rest - (x[labels[i] as usize] - top)
-            })
+            axis.per_fibre(
+                COST,
+                #[inline(always)]
+                |i| {
+                    let x = axis.fibre(&x.data, i);
+                    let (top, rest) = axis::log_sum_exp_of(x);
+                    rest - (x[labels[i] as usize] - top)
+                },
+            )
         } else {
-            axis.per_column(COST, |at, y| {
-                let x = axis.block(&x.data, at);
-                let (top, rest) = axis::log_sum_exp(x);
-                let labels = &labels[axis.column(at)..][..x.width];
-                let stats = top.iter().zip(&rest);
-                y.fill(
-                    labels
-                        .iter()
-                        .zip(stats)
-                        .enumerate()
-                        .map(|(j, (&label, (&top, &rest)))| rest - (x.at(label as usize, j) - top)),
-                );
-            })
+            axis.per_column(
+                COST,
+                #[inline(always)]
+                |at, y| {
+                    let x = axis.block(&x.data, at);
+                    let (top, rest) = axis::log_sum_exp(x);
+                    let labels = &labels[axis.column(at)..][..x.width];
+                    let stats = top.iter().zip(&rest);
+                    y.fill(
+                        labels
+                            .iter()
+                            .zip(stats)
+                            .enumerate()
+                            .map(|(j, (&label, (&top, &rest)))| rest - (x.at(label as usize, j) - top)),
+                    );
+                },
+            )
         };
         Ok(match self.reduction {
             Reduction::None => (terms, [&x.dims[..1], &x.dims[2..]].concat().into()),
@@ -139,7 +147,10 @@ impl Gradient {
     #[inline(always)]
     fn fibre<T: Element>(x: &[T], label: usize, dy: T, dx: &mut Blank<'_, T>) {
         let top = vector::max(x);
-        let dx = dx.fill(x.iter().map(|&x| (x - top).exp()));
+        let dx = dx.fill(x.iter().map(
+            #[inline(always)]
+            |&x| (x - top).exp(),
+        ));
         let scale = T::of(1.0 / vector::sum(dx, |e| e));
         let hit = (dx[label] * scale - T::ONE) * dy;
         let scale = scale * dy;
@@ -152,7 +163,10 @@ impl Gradient {
         let top = axis::max(x);
         let mut scale = axis::per_column(T::ZERO);
         for (dx, x) in dx.iter_mut().zip(x.rows()) {
-            let e = dx.fill(x.iter().zip(&top).map(|(&x, &top)| (x - top).exp()));
+            let e = dx.fill(x.iter().zip(&top).map(
+                #[inline(always)]
+                |(&x, &top)| (x - top).exp(),
+            ));
             axis::fold(&mut scale, e, |sum, e| sum + e);
         }
         let mut hit = axis::per_column(T::ZERO);
@@ -177,15 +191,29 @@ impl Kernel<2> for Gradient {
     fn forward<T: Element>(&self, [x, dy]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
         let (axis, labels) = (Axis::new(x.dims, 1), &self.0.labels);
         let dx = if axis.is_last() {
-            axis.by_fibres(COST, |i, dx| {
-                Self::fibre(axis.fibre(&x.data, i), labels[i] as usize, self.weight(&dy.data, i), dx);
-            })
+            axis.by_fibres(
+                COST,
+                #[inline(always)]
+                |i, dx| {
+                    Self::fibre(axis.fibre(&x.data, i), labels[i] as usize, self.weight(&dy.data, i), dx);
+                },
+            )
         } else {
-            axis.by_blocks(COST, |at, dx| {
-                let (x, first) = (axis.block(&x.data, at), axis.column(at));
-                let labels = &labels[first..][..x.width];
-                Self::block(x, labels, |j| self.weight(&dy.data, first + j), dx);
-            })
+            axis.by_blocks(
+                COST,
+                #[inline(always)]
+                |at, dx| {
+                    let (x, first) = (axis.block(&x.data, at), axis.column(at));
+                    let labels = &labels[first..][..x.width];
+                    Self::block(
+                        x,
+                        labels,
+                        #[inline(always)]
+                        |j| self.weight(&dy.data, first + j),
+                        dx,
+                    );
+                },
+            )
         };
         Ok((dx, x.dims.into()))
     }
