@@ -80,6 +80,8 @@ pub(crate) struct Run {
     path: PathBuf,
     log: File,
     log_bytes: u64,
+    /// The length the log is to be cut back to before anything is added.
+    trusted: Option<u64>,
     _lock: File,
 }
 
@@ -110,7 +112,7 @@ impl Run {
                 _ => TrainError::io(path)(e),
             })?;
             sync_folder(parent)?;
-            Ok(Self { path: path.to_owned(), log: open_log(path)?, log_bytes, _lock: lock })
+            Ok(Self { path: path.to_owned(), log: open_log(path)?, log_bytes, trusted: None, _lock: lock })
         });
         filled.inspect_err(|_| {
             // Best effort: the error that matters is the one that brought us here.
@@ -126,7 +128,7 @@ impl Run {
         let lock = lock(path)?;
         let log = open_log(path)?;
         let log_bytes = log.metadata().map_err(TrainError::io(&path.join(LOG)))?.len();
-        Ok(Self { path: path.to_owned(), log, log_bytes, _lock: lock })
+        Ok(Self { path: path.to_owned(), log, log_bytes, trusted: None, _lock: lock })
     }
 
     /// The path of one of the run's files.
@@ -140,6 +142,7 @@ impl Run {
 
     /// Adds a line to the log.
     pub(crate) fn append(&mut self, event: &Event) -> Result<(), TrainError> {
+        self.cut_log()?;
         let line = line(event);
         self.log.write_all(line.as_bytes()).map_err(TrainError::io(&self.file(LOG)))?;
         self.log_bytes += line.len() as u64;
@@ -147,15 +150,24 @@ impl Run {
     }
 
     /// The log's length, all of it on disk.
-    pub(crate) fn synced_log_bytes(&self) -> Result<u64, TrainError> {
+    pub(crate) fn synced_log_bytes(&mut self) -> Result<u64, TrainError> {
+        self.cut_log()?;
         self.log.sync_data().map_err(TrainError::io(&self.file(LOG)))?;
         Ok(self.log_bytes)
     }
 
-    /// Forgets what was logged after the checkpoint. A log that is shorter, because somebody cut it, stays as it is.
-    pub(crate) fn cut_log(&mut self, bytes: u64) -> Result<(), TrainError> {
-        self.log_bytes = self.log_bytes.min(bytes);
-        self.log.set_len(self.log_bytes).map_err(TrainError::io(&self.file(LOG)))
+    /// Will forget what was logged beyond `bytes`, where the checkpoint is, once the run goes on.
+    pub(crate) fn trust_log(&mut self, bytes: u64) {
+        self.trusted = Some(bytes);
+    }
+
+    /// A log that is shorter than the checkpoint says, because somebody cut it, stays as it is.
+    fn cut_log(&mut self) -> Result<(), TrainError> {
+        let Some(bytes) = self.trusted else { return Ok(()) };
+        let bytes = self.log_bytes.min(bytes);
+        self.log.set_len(bytes).map_err(TrainError::io(&self.file(LOG)))?;
+        (self.log_bytes, self.trusted) = (bytes, None);
+        Ok(())
     }
 
     /// Replaces a file of the run.

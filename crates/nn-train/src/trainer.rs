@@ -195,7 +195,7 @@ impl Trainer {
             .set_state(&optimizer)
             .map_err(|e| refuse(format!("it is of another optimiser: {}", bare(&e))))?;
         self.store.set(&model)?;
-        run.cut_log(state.log_bytes)?;
+        run.trust_log(state.log_bytes);
         self.state = state;
         self.run = Some(run);
         Ok(())
@@ -254,7 +254,7 @@ impl Trainer {
                 return Err(self.diverged(f64::NAN));
             }
         }
-        if let Some(run) = &self.run {
+        if let Some(run) = &mut self.run {
             self.state.log_bytes = run.synced_log_bytes()?;
             checkpoint::write(&run.file(run::CHECKPOINT), &tensors, &self.state)?;
         }

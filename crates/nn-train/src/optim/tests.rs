@@ -1,3 +1,5 @@
+//! Both paths of the rules, their state, and what is refused.
+
 use super::*;
 
 fn rules() -> [Rule; 5] {

@@ -19,7 +19,7 @@ pub(super) fn html(confusion: &Confusion, name: impl Fn(usize) -> String) -> Str
         return String::new();
     }
     let dense = classes > NUMBERED;
-    let mut html = String::from("<h2>Which class was taken for which</h2>\n<div class=\"panel\">");
+    let mut html = String::from("<h2>Confusion matrix</h2>\n<div class=\"panel\">");
     let _ = write!(
         html,
         "<table class=\"matrix{}\"><thead><tr><th>true \\ predicted</th>",

@@ -265,9 +265,9 @@ impl History {
     }
 }
 
-/// A running mean over as many points as leave about sixty independent ones.
+/// A running mean over as many points as leave about twenty independent ones.
 fn smooth(series: Series) -> Series {
-    let width = series.points.len().div_ceil(60).max(1);
+    let width = series.points.len().div_ceil(20).max(1);
     let mean = |end: usize| {
         let window = &series.points[(end + 1).saturating_sub(width)..=end];
         window.iter().map(|(_, y)| y).sum::<f64>() / window.len() as f64

@@ -1,3 +1,5 @@
+//! Reports of made-up logs.
+
 use candle_core::{DType, Device};
 
 use super::*;

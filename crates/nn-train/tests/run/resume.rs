@@ -118,6 +118,9 @@ fn a_finished_run_can_be_resumed_and_made_longer() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = left_alone(folder.path())?;
     let (before, lines) = (fs::read(path.join(MODEL)).expect("weights"), log(&path));
+    // Looking at it changes nothing.
+    drop(toy(config()).resume(&path)?);
+    assert_eq!(lines, log(&path));
     assert_eq!(toy(config()).resume(&path)?.fit(go_on)?.steps, STEPS);
     assert!(before == fs::read(path.join(MODEL)).expect("weights"));
     assert_eq!(lines, log(&path));
@@ -162,26 +165,19 @@ fn copy_folder(from: &Path, to: &Path) {
 /// Where the process that is to be killed trains.
 const VICTIM: &str = "NN_TRAIN_TEST_VICTIM";
 
-/// No test: what `a_run_killed_for_real_ends_like_one_left_alone` runs in another process.
-#[test]
-#[ignore = "is started by another test, in a process of its own"]
-fn victim() -> Result<()> {
-    let Some(path) = std::env::var_os(VICTIM) else { return Ok(()) };
-    let path = Path::new(&path);
-    let config = nn_train::FitConfig { checkpoint: Cadence::Steps(1), ..config() };
-    let mut run = if path.exists() { toy(config).resume(path)? } else { toy(config).create(path)? };
-    run.fit(go_on).map(|_| ())
-}
-
 #[test]
 fn a_run_killed_for_real_ends_like_one_left_alone() -> Result<()> {
+    if let Some(path) = std::env::var_os(VICTIM) {
+        return be_killed(Path::new(&path));
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let alone = left_alone(folder.path())?;
     let path = folder.path().join("killed");
     let mut killed = 0;
     for pause in (1..40).map(|n| std::time::Duration::from_micros(1500 * n)) {
+        // This very test, in a process of its own.
         let mut child = std::process::Command::new(std::env::current_exe().expect("this test"))
-            .args(["resume::victim", "--exact", "--ignored"])
+            .args(["resume::a_run_killed_for_real_ends_like_one_left_alone", "--exact"])
             .env(VICTIM, &path)
             .stdout(std::process::Stdio::null())
             .spawn()
@@ -194,4 +190,11 @@ fn a_run_killed_for_real_ends_like_one_left_alone() -> Result<()> {
     assert!(killed > 0);
     let run = if path.exists() { toy(config()).resume(&path)? } else { toy(config()).create(&path)? };
     assert_ends_like(&alone, &path, run)
+}
+
+/// Trains with as many checkpoints as possible, from where the last one who did was killed.
+fn be_killed(path: &Path) -> Result<()> {
+    let config = nn_train::FitConfig { checkpoint: Cadence::Steps(1), ..config() };
+    let mut run = if path.exists() { toy(config).resume(path)? } else { toy(config).create(path)? };
+    run.fit(go_on).map(|_| ())
 }
