@@ -19,12 +19,9 @@ const DIGITS_SEED: u64 = 0;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum DataName {
-    /// Handwritten digits drawn by a program; needs no files
     #[default]
     Digits,
-    /// Scanned handwritten digits
     Mnist,
-    /// Photographs of clothes
     FashionMnist,
 }
 

@@ -10,12 +10,9 @@ use crate::failure::Advise;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DeviceName {
-    /// The processor
     #[default]
     Cpu,
-    /// The first NVIDIA GPU
     Cuda,
-    /// The Mac's GPU
     Metal,
 }
 

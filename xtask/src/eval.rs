@@ -30,7 +30,8 @@ pub(crate) struct Args {
     /// Folder of the data set's files [default: the run's, or NN_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    #[arg(long, value_enum, default_value_t)]
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     device: DeviceName,
     /// Print one JSON document
     #[arg(long)]

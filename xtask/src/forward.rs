@@ -28,7 +28,8 @@ pub(crate) struct Args {
     /// Classes the weights were trained for [default: the model's own]
     #[arg(long, value_name = "N")]
     num_classes: Option<usize>,
-    #[arg(long, value_enum, default_value_t)]
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     device: DeviceName,
 }
 

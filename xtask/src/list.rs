@@ -21,11 +21,8 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum What {
-    /// Networks
     Models,
-    /// What `train` can be told to do
     Recipes,
-    /// What they can be trained and tested on
     Datasets,
 }
 

@@ -36,7 +36,8 @@ pub(crate) struct Args {
     /// Classes to show, most probable first
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    #[arg(long, value_enum, default_value_t)]
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     device: DeviceName,
     /// Print one JSON document: [{file, predictions: [{class, label, probability}]}]
     #[arg(long)]

@@ -32,7 +32,7 @@ impl Progress {
         let bar = stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("  {prefix}  {bar:24.cyan/black.bright}  {wide_msg}");
             let Ok(style) = style else { unreachable!("a template that is right") };
-            ProgressBar::new(0).with_style(style.progress_chars("━╸━"))
+            ProgressBar::new(0).with_style(style.progress_chars("━╸─"))
         });
         Self { bar, epochs, examples: examples as u64, batches: 0, spoke: Instant::now() }
     }

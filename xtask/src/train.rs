@@ -22,7 +22,16 @@ use crate::progress::{HEAD, Progress};
 use crate::recipe::{Recipe, Setting};
 use crate::{eval, recipe};
 
+const EXAMPLES: &str = "Examples:
+  cargo xtask train lenet5
+  cargo xtask train lenet5 --data mnist --data-dir data/mnist --epochs 5
+  cargo xtask train cnn --lr 0.01 --set optimizer.nesterov=true
+  cargo xtask train --resume runs/lenet5-mnist
+
+Every key of a recipe is explained in the files of xtask/recipes.";
+
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A recipe's name, see `cargo xtask list recipes`, or the path of a TOML file
     #[arg(required_unless_present = "resume")]
@@ -46,7 +55,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Where to compute
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "NAME")]
     device: Option<DeviceName>,
     /// Start from these weights (safetensors, with exactly the model's names and shapes)
     #[arg(long, value_name = "FILE")]
@@ -167,7 +176,7 @@ impl Session {
         let go_on = format!("cargo xtask train --resume {}", self.path.display());
         match fitted {
             Err(e @ TrainError::Diverged { .. }) => {
-                Err(e).advise("a lower --lr, a longer warm-up (--set schedule.warmup=2) or --set train.clip_norm=1 may help")
+                Err(e).advise("try a lower --lr, --set schedule.warmup=2, or --set train.clip_norm=1")
             }
             fitted => fitted.advise(format!("the run can go on from its last checkpoint: {go_on}")),
         }

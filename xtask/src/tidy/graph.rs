@@ -46,7 +46,8 @@ fn edges(metadata: &Value) -> Vec<Finding> {
         };
         let dependencies: &[Value] = member["dependencies"].as_array().map_or(&[], Vec::as_slice);
         for on in dependencies.iter().filter_map(|d| d["name"].as_str()).filter(|on| names.contains(on)) {
-            if !allowed.contains(&on) {
+            // Its own tests may ask a crate for its feature `testing`.
+            if on != name && !allowed.contains(&on) {
                 findings.push(Finding::new(&manifest, 0, format!("must not depend on {on}")));
             }
         }
@@ -67,7 +68,7 @@ mod tests {
             json!({ "name": name, "dependencies": dependencies })
         };
         let metadata = json!({ "packages": [
-            package("nn-core", &["serde", "nn-layers"]),
+            package("nn-core", &["serde", "nn-core", "nn-layers"]),
             package("nn-layers", &["nn-core"]),
             package("nn-train", &["nn-vision"]),
             package("nn-vision", &["nn-layers"]),

@@ -136,8 +136,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         output::line(finding)?;
     }
     let count = findings.len();
-    Err(failed(format!("tidy: {count} {} broken", if count == 1 { "rule is" } else { "rules are" })))
-        .advise("every line above says where and what the rule is")
+    Err(failed(format!("tidy found {count} breach{} of the house rules", if count == 1 { "" } else { "es" })))
+        .advise("each line above says where, and what the rule is")
 }
 
 #[cfg(test)]

@@ -49,7 +49,13 @@ impl Axis {
         by_chunks(len, many * self.rows, cost * len, |i, blank| {
             vectorised(
                 #[inline(always)]
-                || blank.fill_parts(self.rows, |j, fibre| f(i * many + j, fibre)),
+                || {
+                    blank.fill_parts(
+                        self.rows,
+                        #[inline(always)]
+                        |j, fibre| f(i * many + j, fibre),
+                    )
+                },
             );
         })
     }
@@ -75,10 +81,15 @@ impl Axis {
     pub(crate) fn per_fibre<T: Element>(self, cost: usize, f: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
         let many = (CHUNK / self.rows.max(1)).max(1);
         by_chunks(self.slabs, many, cost * self.rows * self.slabs, |i, y| {
-            let n = y.len();
             vectorised(
                 #[inline(always)]
-                || y.fill((i * many..).take(n).map(&f)).len(),
+                || {
+                    y.fill(
+                        #[inline(always)]
+                        |j| f(i * many + j),
+                    )
+                    .len()
+                },
             );
         })
     }
@@ -89,7 +100,11 @@ impl Axis {
         cost: usize,
         f: impl Fn(Columns, &mut Blank<'_, T>) + Sync + Send,
     ) -> Vec<T> {
-        Self { rows: 1, ..self }.by_blocks(cost * self.rows, |at, rows| f(at, &mut rows[0]))
+        Self { rows: 1, ..self }.by_blocks(
+            cost * self.rows,
+            #[inline(always)]
+            |at, rows| f(at, &mut rows[0]),
+        )
     }
 
     /// The number of the first column of a block among those of all slabs.
@@ -143,8 +158,18 @@ pub(crate) fn fold<T: Element>(into: &mut PerColumn<T>, row: &[T], f: impl Fn(T,
 #[inline(always)]
 pub(crate) fn max<T: Element>(block: Block<'_, T>) -> PerColumn<T> {
     let mut top = [T::NEG_INFINITY; BLOCK];
-    block.rows().for_each(|row| fold(&mut top, row, larger));
+    for row in block.rows() {
+        fold(&mut top, row, larger);
+    }
     top
+}
+
+/// Multiplies a row of a block by a number for each column.
+#[inline(always)]
+pub(crate) fn scale<T: Element>(row: &mut [T], by: &PerColumn<T>) {
+    for (x, &by) in row.iter_mut().zip(by) {
+        *x *= by;
+    }
 }
 
 /// `(m, r)` with `ln Σ eˣ = m + r` for each column: apart, so that neither is rounded to the size of the other.
@@ -157,7 +182,9 @@ pub(crate) fn log_sum_exp<T: Element>(block: Block<'_, T>) -> (PerColumn<T>, Per
             *rest += (x - top).exp();
         }
     }
-    rest.iter_mut().for_each(|r| *r = r.ln());
+    for rest in &mut rest {
+        *rest = rest.ln();
+    }
     (top, rest)
 }
 
@@ -165,7 +192,42 @@ pub(crate) fn log_sum_exp<T: Element>(block: Block<'_, T>) -> (PerColumn<T>, Per
 #[inline(always)]
 pub(crate) fn log_sum_exp_of<T: Element>(fibre: &[T]) -> (T, T) {
     let top = vector::max(fibre);
-    (top, T::of(vector::sum(fibre, |x| (x - top).exp())).ln())
+    let total = vector::sum(
+        fibre,
+        #[inline(always)]
+        |x| (x - top).exp(),
+    );
+    (top, T::of(total).ln())
+}
+
+/// Fills `y` with `e^(x − m)`, where `m` is the largest of its column, and gives their sum for each column.
+#[inline(always)]
+pub(crate) fn exponentials<T: Element>(x: Block<'_, T>, y: &mut [Blank<'_, T>]) -> PerColumn<T> {
+    let top = max(x);
+    let mut total = per_column(T::ZERO);
+    for (y, row) in y.iter_mut().zip(x.rows()) {
+        let y = y.map2(
+            row,
+            &top[..x.width],
+            #[inline(always)]
+            |x, top| (x - top).exp(),
+        );
+        fold(&mut total, y, |total, y| total + y);
+    }
+    total
+}
+
+/// [`exponentials`] of one fibre: they and their sum.
+#[inline(always)]
+pub(crate) fn exponentials_of<'y, T: Element>(x: &[T], y: &'y mut Blank<'_, T>) -> (&'y mut [T], f64) {
+    let top = vector::max(x);
+    let y = y.map(
+        x,
+        #[inline(always)]
+        |x| (x - top).exp(),
+    );
+    let total = vector::sum(y, |y| y);
+    (y, total)
 }
 
 /// One number for each column.
@@ -198,13 +260,13 @@ mod tests {
                 assert_eq!(block.rows().count(), rows);
                 for (y, x) in ys.iter_mut().zip(block.rows()) {
                     assert_eq!(x.len(), block.width);
-                    y.fill(x.iter().copied());
+                    y.map(x, |x| x);
                 }
             });
             assert_eq!(blocks, x, "{axis:?}");
             if axis.is_last() {
                 let fibres = axis.by_fibres(100, |i, y| {
-                    y.fill(axis.fibre(&x, i).iter().copied());
+                    y.map(axis.fibre(&x, i), |x| x);
                 });
                 assert_eq!(fibres, x, "{axis:?}");
             }

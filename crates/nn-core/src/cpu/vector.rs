@@ -23,19 +23,19 @@ pub(crate) fn map<T: Element>(x: &[T], cost: usize, f: impl Fn(T) -> T + Sync + 
         let x = &x[CHUNK * i..][..y.len()];
         vectorised(
             #[inline(always)]
-            || y.fill(x.iter().map(|&x| f(x))).len(),
+            || y.map(x, &f).len(),
         );
     })
 }
 
 /// `f` of each pair of elements of two equally long vectors.
 pub(crate) fn map2<T: Element>(a: &[T], b: &[T], cost: usize, f: impl Fn(T, T) -> T + Sync + Send) -> Vec<T> {
-    assert_eq!(a.len(), b.len(), "map2: lengths differ");
+    assert_eq!(a.len(), b.len(), "lengths differ");
     by_chunks(a.len(), CHUNK, cost * a.len(), |i, y| {
-        let (a, b) = (&a[CHUNK * i..][..y.len()], &b[CHUNK * i..][..y.len()]);
+        let [a, b] = [a, b].map(|x| &x[CHUNK * i..][..y.len()]);
         vectorised(
             #[inline(always)]
-            || y.fill(a.iter().zip(b).map(|(&a, &b)| f(a, b))).len(),
+            || y.map2(a, b, &f).len(),
         );
     })
 }
@@ -46,12 +46,12 @@ pub(crate) fn map3<T: Element>(
     cost: usize,
     f: impl Fn(T, T, T) -> T + Sync + Send,
 ) -> Vec<T> {
-    assert!(a.len() == b.len() && a.len() == c.len(), "map3: lengths differ");
+    assert!(a.len() == b.len() && a.len() == c.len(), "lengths differ");
     by_chunks(a.len(), CHUNK, cost * a.len(), |i, y| {
-        let [a, b, c] = [a, b, c].map(|x| &x[CHUNK * i..][..y.len()]);
+        let parts = [a, b, c].map(|x| &x[CHUNK * i..][..y.len()]);
         vectorised(
             #[inline(always)]
-            || y.fill(a.iter().zip(b).zip(c).map(|((&a, &b), &c)| f(a, b, c))).len(),
+            || y.map3(parts, &f).len(),
         );
     })
 }
@@ -95,7 +95,12 @@ pub(crate) fn sum2<T: Element>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f64 {
 /// `Σ f(x)` over one row.
 #[inline(always)]
 pub(crate) fn sum<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
-    sum2(x, x, |x, _| f(x))
+    sum2(
+        x,
+        x,
+        #[inline(always)]
+        |x, _| f(x),
+    )
 }
 
 /// The largest element of a row, −∞ if there is none; NaN is passed over.

@@ -91,25 +91,26 @@ impl Kernel<1> for CrossEntropy {
     fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
         let (axis, labels) = (Axis::new(x.dims, 1), &self.labels);
         let terms = if axis.is_last() {
-            axis.per_fibre(COST, |i| {
-                let x = axis.fibre(&x.data, i);
-                let (top, rest) = axis::log_sum_exp_of(x);
-                rest - (x[labels[i] as usize] - top)
-            })
+            axis.per_fibre(
+                COST,
+                #[inline(always)]
+                |i| {
+                    let x = axis.fibre(&x.data, i);
+                    let (top, rest) = axis::log_sum_exp_of(x);
+                    rest - (x[labels[i] as usize] - top)
+                },
+            )
         } else {
-            axis.per_column(COST, |at, y| {
-                let x = axis.block(&x.data, at);
-                let (top, rest) = axis::log_sum_exp(x);
-                let labels = &labels[axis.column(at)..][..x.width];
-                let stats = top.iter().zip(&rest);
-                y.fill(
-                    labels
-                        .iter()
-                        .zip(stats)
-                        .enumerate()
-                        .map(|(j, (&label, (&top, &rest)))| rest - (x.at(label as usize, j) - top)),
-                );
-            })
+            axis.per_column(
+                COST,
+                #[inline(always)]
+                |at, y| {
+                    let x = axis.block(&x.data, at);
+                    let (top, rest) = axis::log_sum_exp(x);
+                    let labels = &labels[axis.column(at)..][..x.width];
+                    y.fill(|j| rest[j] - (x.at(labels[j] as usize, j) - top[j]));
+                },
+            )
         };
         Ok(match self.reduction {
             Reduction::None => (terms, [&x.dims[..1], &x.dims[2..]].concat().into()),
@@ -138,35 +139,31 @@ impl Gradient {
 
     #[inline(always)]
     fn fibre<T: Element>(x: &[T], label: usize, dy: T, dx: &mut Blank<'_, T>) {
-        let top = vector::max(x);
-        let dx = dx.fill(x.iter().map(|&x| (x - top).exp()));
-        let scale = T::of(1.0 / vector::sum(dx, |e| e));
+        let (dx, total) = axis::exponentials_of(x, dx);
+        let scale = T::of(1.0 / total);
         let hit = (dx[label] * scale - T::ONE) * dy;
         let scale = scale * dy;
-        dx.iter_mut().for_each(|dx| *dx *= scale);
+        for dx in dx.iter_mut() {
+            *dx *= scale;
+        }
         dx[label] = hit;
     }
 
     #[inline(always)]
     fn block<T: Element>(x: Block<'_, T>, labels: &[u32], dy: impl Fn(usize) -> T, dx: &mut [Blank<'_, T>]) {
-        let top = axis::max(x);
-        let mut scale = axis::per_column(T::ZERO);
-        for (dx, x) in dx.iter_mut().zip(x.rows()) {
-            let e = dx.fill(x.iter().zip(&top).map(|(&x, &top)| (x - top).exp()));
-            axis::fold(&mut scale, e, |sum, e| sum + e);
-        }
+        let mut scale = axis::exponentials(x, dx);
         let mut hit = axis::per_column(T::ZERO);
-        for (j, (&label, (hit, scale))) in labels.iter().zip(hit.iter_mut().zip(&mut scale)).enumerate() {
+        for (j, &label) in labels.iter().enumerate() {
             let dy = dy(j);
-            *scale = T::ONE / *scale;
-            *hit = (dx[label as usize].get_mut()[j] * *scale - T::ONE) * dy;
-            *scale *= dy;
+            scale[j] = T::ONE / scale[j];
+            hit[j] = (dx[label as usize].get_mut()[j] * scale[j] - T::ONE) * dy;
+            scale[j] *= dy;
         }
         for dx in dx.iter_mut() {
-            dx.get_mut().iter_mut().zip(&scale).for_each(|(dx, &s)| *dx *= s);
+            axis::scale(dx.get_mut(), &scale);
         }
-        for (j, (&label, &hit)) in labels.iter().zip(&hit).enumerate() {
-            dx[label as usize].get_mut()[j] = hit;
+        for (j, &label) in labels.iter().enumerate() {
+            dx[label as usize].get_mut()[j] = hit[j];
         }
     }
 }
@@ -177,15 +174,29 @@ impl Kernel<2> for Gradient {
     fn forward<T: Element>(&self, [x, dy]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
         let (axis, labels) = (Axis::new(x.dims, 1), &self.0.labels);
         let dx = if axis.is_last() {
-            axis.by_fibres(COST, |i, dx| {
-                Self::fibre(axis.fibre(&x.data, i), labels[i] as usize, self.weight(&dy.data, i), dx);
-            })
+            axis.by_fibres(
+                COST,
+                #[inline(always)]
+                |i, dx| {
+                    Self::fibre(axis.fibre(&x.data, i), labels[i] as usize, self.weight(&dy.data, i), dx);
+                },
+            )
         } else {
-            axis.by_blocks(COST, |at, dx| {
-                let (x, first) = (axis.block(&x.data, at), axis.column(at));
-                let labels = &labels[first..][..x.width];
-                Self::block(x, labels, |j| self.weight(&dy.data, first + j), dx);
-            })
+            axis.by_blocks(
+                COST,
+                #[inline(always)]
+                |at, dx| {
+                    let (x, first) = (axis.block(&x.data, at), axis.column(at));
+                    let labels = &labels[first..][..x.width];
+                    Self::block(
+                        x,
+                        labels,
+                        #[inline(always)]
+                        |j| self.weight(&dy.data, first + j),
+                        dx,
+                    );
+                },
+            )
         };
         Ok((dx, x.dims.into()))
     }

@@ -54,11 +54,24 @@ impl<L: Elementwise> Kernel<2> for Loss<L> {
 
     fn forward<T: Element>(&self, [x, target]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
         let loss = self.loss;
-        let f = |x, target| loss.value(x, target);
-        Ok(match self.reduction {
-            Reduction::None => (vector::map2(&x.data, &target.data, L::COST, f), x.dims.into()),
-            reduction => reduction.scalar(vector::total2(&x.data, &target.data, L::COST, f), x.data.len()),
-        })
+        if self.reduction == Reduction::None {
+            let terms = vector::map2(
+                &x.data,
+                &target.data,
+                L::COST,
+                #[inline(always)]
+                |x, target| loss.value(x, target),
+            );
+            return Ok((terms, x.dims.into()));
+        }
+        let total = vector::total2(
+            &x.data,
+            &target.data,
+            L::COST,
+            #[inline(always)]
+            |x, target| loss.value(x, target),
+        );
+        Ok(self.reduction.scalar(total, x.data.len()))
     }
 
     fn backward(&self, [x, target]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
@@ -89,14 +102,22 @@ impl<L: Elementwise> Kernel<3> for Gradient<L> {
     fn forward<T: Element>(&self, [x, target, dy]: [View<'_, T>; 3]) -> Result<(Vec<T>, Shape)> {
         let Loss { loss, reduction } = self.loss;
         let which = self.of as usize;
-        let f = |x, target| loss.derivatives(x, target)[which];
         let dx = match reduction {
-            Reduction::None => {
-                vector::map3([&x.data, &target.data, &dy.data], L::COST, |x, target, dy| f(x, target) * dy)
-            }
+            Reduction::None => vector::map3(
+                [&x.data, &target.data, &dy.data],
+                L::COST,
+                #[inline(always)]
+                |x, target, dy| loss.derivatives(x, target)[which] * dy,
+            ),
             _ => {
                 let dy = dy.data[0] * T::of(reduction.factor(x.data.len()));
-                vector::map2(&x.data, &target.data, L::COST, |x, target| f(x, target) * dy)
+                vector::map2(
+                    &x.data,
+                    &target.data,
+                    L::COST,
+                    #[inline(always)]
+                    |x, target| loss.derivatives(x, target)[which] * dy,
+                )
             }
         };
         Ok((dx, x.dims.into()))

@@ -44,7 +44,13 @@ impl<P: Pointwise> Kernel<1> for Map<P> {
 
     fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
         let f = self.0;
-        Ok((vector::map(&x.data, P::COST, |x| f.value(x)), x.dims.into()))
+        let y = vector::map(
+            &x.data,
+            P::COST,
+            #[inline(always)]
+            |x| f.value(x),
+        );
+        Ok((y, x.dims.into()))
     }
 
     fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
@@ -64,6 +70,13 @@ impl<P: Pointwise> Kernel<2> for Gradient<P> {
 
     fn forward<T: Element>(&self, [at, dy]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
         let f = self.0;
-        Ok((vector::map2(&at.data, &dy.data, P::COST, |at, dy| f.gradient(at, dy)), at.dims.into()))
+        let dx = vector::map2(
+            &at.data,
+            &dy.data,
+            P::COST,
+            #[inline(always)]
+            |at, dy| f.gradient(at, dy),
+        );
+        Ok((dx, at.dims.into()))
     }
 }

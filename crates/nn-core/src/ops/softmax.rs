@@ -37,13 +37,13 @@ pub fn log_softmax<D: Dim>(x: &Tensor, dim: D) -> Result<Tensor> {
 trait Fibrewise: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
-    fn fibre<T: Element>(x: &[T], y: &mut Blank<'_, T>);
+    fn fibre<T: Element>(self, x: &[T], y: &mut Blank<'_, T>);
 
-    fn block<T: Element>(x: Block<'_, T>, y: &mut [Blank<'_, T>]);
+    fn block<T: Element>(self, x: Block<'_, T>, y: &mut [Blank<'_, T>]);
 
-    fn fibre_gradient<T: Element>(y: &[T], dy: &[T], dx: &mut Blank<'_, T>);
+    fn fibre_gradient<T: Element>(self, y: &[T], dy: &[T], dx: &mut Blank<'_, T>);
 
-    fn block_gradient<T: Element>(y: Block<'_, T>, dy: Block<'_, T>, dx: &mut [Blank<'_, T>]);
+    fn block_gradient<T: Element>(self, y: Block<'_, T>, dy: Block<'_, T>, dx: &mut [Blank<'_, T>]);
 }
 
 /// Elementary operations per element, roughly.
@@ -59,11 +59,19 @@ impl<F: Fibrewise> Kernel<1> for Along<F> {
     const NAME: &'static str = F::NAME;
 
     fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
-        let axis = Axis::new(x.dims, self.axis);
+        let (axis, f) = (Axis::new(x.dims, self.axis), self.f);
         let y = if axis.is_last() {
-            axis.by_fibres(COST, |i, y| F::fibre(axis.fibre(&x.data, i), y))
+            axis.by_fibres(
+                COST,
+                #[inline(always)]
+                |i, y| f.fibre(axis.fibre(&x.data, i), y),
+            )
         } else {
-            axis.by_blocks(COST, |at, y| F::block(axis.block(&x.data, at), y))
+            axis.by_blocks(
+                COST,
+                #[inline(always)]
+                |at, y| f.block(axis.block(&x.data, at), y),
+            )
         };
         Ok((y, x.dims.into()))
     }
@@ -80,15 +88,19 @@ impl<F: Fibrewise> Kernel<2> for Gradient<F> {
     const NAME: &'static str = F::NAME;
 
     fn forward<T: Element>(&self, [y, dy]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
-        let axis = Axis::new(y.dims, self.0.axis);
+        let (axis, f) = (Axis::new(y.dims, self.0.axis), self.0.f);
         let dx = if axis.is_last() {
-            axis.by_fibres(COST, |i, dx| {
-                F::fibre_gradient(axis.fibre(&y.data, i), axis.fibre(&dy.data, i), dx)
-            })
+            axis.by_fibres(
+                COST,
+                #[inline(always)]
+                |i, dx| f.fibre_gradient(axis.fibre(&y.data, i), axis.fibre(&dy.data, i), dx),
+            )
         } else {
-            axis.by_blocks(COST, |at, dx| {
-                F::block_gradient(axis.block(&y.data, at), axis.block(&dy.data, at), dx)
-            })
+            axis.by_blocks(
+                COST,
+                #[inline(always)]
+                |at, dx| f.block_gradient(axis.block(&y.data, at), axis.block(&dy.data, at), dx),
+            )
         };
         Ok((dx, y.dims.into()))
     }
@@ -101,43 +113,41 @@ impl Fibrewise for Softmax {
     const NAME: &'static str = "softmax";
 
     #[inline(always)]
-    fn fibre<T: Element>(x: &[T], y: &mut Blank<'_, T>) {
-        let top = vector::max(x);
-        let y = y.fill(x.iter().map(|&x| (x - top).exp()));
-        let scale = T::of(1.0 / vector::sum(y, |y| y));
-        y.iter_mut().for_each(|y| *y *= scale);
-    }
-
-    #[inline(always)]
-    fn block<T: Element>(x: Block<'_, T>, y: &mut [Blank<'_, T>]) {
-        let top = axis::max(x);
-        let mut scale = axis::per_column(T::ZERO);
-        for (y, x) in y.iter_mut().zip(x.rows()) {
-            let y = y.fill(x.iter().zip(&top).map(|(&x, &top)| (x - top).exp()));
-            axis::fold(&mut scale, y, |sum, y| sum + y);
-        }
-        scale.iter_mut().for_each(|s| *s = T::ONE / *s);
+    fn fibre<T: Element>(self, x: &[T], y: &mut Blank<'_, T>) {
+        let (y, total) = axis::exponentials_of(x, y);
+        let scale = T::of(1.0 / total);
         for y in y {
-            y.get_mut().iter_mut().zip(&scale).for_each(|(y, &s)| *y *= s);
+            *y *= scale;
         }
     }
 
     #[inline(always)]
-    fn fibre_gradient<T: Element>(y: &[T], dy: &[T], dx: &mut Blank<'_, T>) {
-        let mean = T::of(vector::sum2(y, dy, |y, dy| y * dy));
-        dx.fill(y.iter().zip(dy).map(|(&y, &dy)| y * (dy - mean)));
+    fn block<T: Element>(self, x: Block<'_, T>, y: &mut [Blank<'_, T>]) {
+        let mut scale = axis::exponentials(x, y);
+        for scale in &mut scale {
+            *scale = T::ONE / *scale;
+        }
+        for y in y {
+            axis::scale(y.get_mut(), &scale);
+        }
     }
 
     #[inline(always)]
-    fn block_gradient<T: Element>(y: Block<'_, T>, dy: Block<'_, T>, dx: &mut [Blank<'_, T>]) {
+    fn fibre_gradient<T: Element>(self, y: &[T], dy: &[T], dx: &mut Blank<'_, T>) {
+        let mean = T::of(vector::sum2(y, dy, |y, dy| y * dy));
+        dx.map2(y, dy, |y, dy| y * (dy - mean));
+    }
+
+    #[inline(always)]
+    fn block_gradient<T: Element>(self, y: Block<'_, T>, dy: Block<'_, T>, dx: &mut [Blank<'_, T>]) {
         let mut mean = axis::per_column(T::ZERO);
         for (y, dy) in y.rows().zip(dy.rows()) {
             for (mean, (&y, &dy)) in mean.iter_mut().zip(y.iter().zip(dy)) {
                 *mean = y.mul_add(dy, *mean);
             }
         }
-        for (dx, (y, dy)) in dx.iter_mut().zip(y.rows().zip(dy.rows())) {
-            dx.fill(y.iter().zip(dy).zip(&mean).map(|((&y, &dy), &mean)| y * (dy - mean)));
+        for (dx, (y_row, dy)) in dx.iter_mut().zip(y.rows().zip(dy.rows())) {
+            dx.map3([y_row, dy, &mean[..y.width]], |y, dy, mean| y * (dy - mean));
         }
     }
 }
@@ -149,31 +159,42 @@ impl Fibrewise for LogSoftmax {
     const NAME: &'static str = "log_softmax";
 
     #[inline(always)]
-    fn fibre<T: Element>(x: &[T], y: &mut Blank<'_, T>) {
+    fn fibre<T: Element>(self, x: &[T], y: &mut Blank<'_, T>) {
         let (top, rest) = axis::log_sum_exp_of(x);
-        y.fill(x.iter().map(|&x| (x - top) - rest));
+        y.map(x, |x| (x - top) - rest);
     }
 
     #[inline(always)]
-    fn block<T: Element>(x: Block<'_, T>, y: &mut [Blank<'_, T>]) {
+    fn block<T: Element>(self, x: Block<'_, T>, y: &mut [Blank<'_, T>]) {
         let (top, rest) = axis::log_sum_exp(x);
-        for (y, x) in y.iter_mut().zip(x.rows()) {
-            y.fill(x.iter().zip(top.iter().zip(&rest)).map(|(&x, (&top, &rest))| (x - top) - rest));
+        for (y, row) in y.iter_mut().zip(x.rows()) {
+            y.map3([row, &top[..x.width], &rest[..x.width]], |x, top, rest| (x - top) - rest);
         }
     }
 
     #[inline(always)]
-    fn fibre_gradient<T: Element>(y: &[T], dy: &[T], dx: &mut Blank<'_, T>) {
+    fn fibre_gradient<T: Element>(self, y: &[T], dy: &[T], dx: &mut Blank<'_, T>) {
         let total = T::of(vector::sum(dy, |dy| dy));
-        dx.fill(y.iter().zip(dy).map(|(&y, &dy)| (-y.exp()).mul_add(total, dy)));
+        dx.map2(
+            y,
+            dy,
+            #[inline(always)]
+            |y, dy| (-y.exp()).mul_add(total, dy),
+        );
     }
 
     #[inline(always)]
-    fn block_gradient<T: Element>(y: Block<'_, T>, dy: Block<'_, T>, dx: &mut [Blank<'_, T>]) {
+    fn block_gradient<T: Element>(self, y: Block<'_, T>, dy: Block<'_, T>, dx: &mut [Blank<'_, T>]) {
         let mut total = axis::per_column(T::ZERO);
-        dy.rows().for_each(|dy| axis::fold(&mut total, dy, |sum, dy| sum + dy));
-        for (dx, (y, dy)) in dx.iter_mut().zip(y.rows().zip(dy.rows())) {
-            dx.fill(y.iter().zip(dy).zip(&total).map(|((&y, &dy), &total)| (-y.exp()).mul_add(total, dy)));
+        for dy in dy.rows() {
+            axis::fold(&mut total, dy, |total, dy| total + dy);
+        }
+        for (dx, (y_row, dy)) in dx.iter_mut().zip(y.rows().zip(dy.rows())) {
+            dx.map3(
+                [y_row, dy, &total[..y.width]],
+                #[inline(always)]
+                |y, dy, total| (-y.exp()).mul_add(total, dy),
+            );
         }
     }
 }
