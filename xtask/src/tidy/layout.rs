@@ -17,7 +17,7 @@ const NO_MODEL: &[(&str, &str)] = &[
 ];
 
 pub(super) fn header(source: &Source) -> Vec<Finding> {
-    if source.text.starts_with("//! ") {
+    if source.is_tests() || source.text.starts_with("//! ") {
         return Vec::new();
     }
     vec![Finding::new(&source.path, 1, "the first line must be a `//!` header that says what the file holds")]
@@ -100,6 +100,7 @@ mod tests {
     fn a_file_without_header_is_seen() {
         assert_eq!(lines(header, "a.rs", "use std::fs;\n//! Late.\n"), [1]);
         assert_eq!(lines(header, "a.rs", "//! What it is.\n"), CLEAN);
+        assert_eq!(lines(header, "a/tests.rs", "use super::*;\n"), CLEAN);
     }
 
     #[test]

@@ -44,8 +44,16 @@ impl Source {
         })
     }
 
+    /// Whether the whole file is the tests of the one beside it.
+    pub(crate) fn is_tests(&self) -> bool {
+        self.path.ends_with("/tests.rs")
+    }
+
     /// Where the unit tests begin, which the house style puts last; the end if there are none.
     pub(crate) fn tests_start(&self) -> usize {
+        if self.is_tests() {
+            return 0;
+        }
         self.code
             .match_indices("#[cfg(test)]")
             .map(|(at, _)| at)
@@ -275,5 +283,6 @@ mod tests {
         let source = Source::new("a.rs", text);
         assert_eq!(source.line_of(source.tests_start()), 3);
         assert_eq!(Source::new("b.rs", "fn f() {}").tests_start(), 9);
+        assert_eq!(Source::new("b/tests.rs", "fn f() {}").tests_start(), 0);
     }
 }

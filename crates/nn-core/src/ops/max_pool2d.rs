@@ -251,6 +251,31 @@ mod tests {
     }
 
     #[test]
+    fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
+        let x = randn(5, (5, 0x20, 30, 30))?.to_dtype(DType::F32)?;
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| with_gradients(|x| max_pool2d(&x[0], STEM), std::slice::from_ref(&x)))
+        };
+        let ((y, dx), (z, dz)) = (with(1)?, with(3)?);
+        let [Some(dx), Some(dz)] = [&dx[0], &dz[0]] else { panic!("no gradient") };
+        assert_close(&y, &z, 0.0, 0.0)?;
+        assert_close(dx, dz, 0.0, 0.0)
+    }
+
+    #[test]
+    fn half_precision_takes_the_portable_form() -> Result<()> {
+        for dtype in [DType::BF16, DType::F16] {
+            let x = randn(6, (1, 2, 7, 6))?.to_dtype(dtype)?;
+            let y = max_pool2d(&x, STEM)?;
+            assert_eq!(y.dtype(), dtype);
+            let expected = max_pool2d(&x.to_dtype(DType::F64)?, STEM)?;
+            assert_close(&y, &expected, 0.0, 0.0)?;
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_module_is_the_function() -> Result<()> {
         let x = randn(4, (1, 2, 5, 5))?;
         assert_close(&STEM.forward(&x)?, &max_pool2d(&x, STEM)?, 0.0, 0.0)

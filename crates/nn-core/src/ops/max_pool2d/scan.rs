@@ -122,17 +122,13 @@ fn blocks<T: Element, P: Place, const N: usize>(
         let at = start.min(best.len() - N);
         let mut b = block::<T, N>(x, taps[0].values + at);
         let mut p = block::<P, N>(places, taps[0].places + at);
-        for i in 0..N {
-            p[i] = p[i].plus(taps[0].offset);
-        }
+        p.iter_mut().for_each(|p| *p = p.plus(taps[0].offset));
         for tap in &taps[1..] {
             let x = block::<T, N>(x, tap.values + at);
             let mut q = block::<P, N>(places, tap.places + at);
             // A loop for each step: of one loop over all of them the compiler makes branches, not vectors.
             let mut wins = [false; N];
-            for i in 0..N {
-                q[i] = q[i].plus(tap.offset);
-            }
+            q.iter_mut().for_each(|q| *q = q.plus(tap.offset));
             for i in 0..N {
                 wins[i] = beats(x[i], b[i]);
             }

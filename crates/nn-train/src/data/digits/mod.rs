@@ -1,7 +1,7 @@
 //! Handwritten digits drawn by a program: a data set that needs no download.
 //!
-//! A digit is a few pen strokes ([`strokes`]) that are slanted, turned, stretched and bent ([`distort`]), then drawn
-//! with a pen of some width ([`raster`]). Nothing is random but by [`Random`]: image `i` of a seed's part is a pure
+//! A digit is a few pen strokes (`strokes`) that are slanted, turned, stretched and bent (`distort`), then drawn
+//! with a pen of some width (`raster`). Nothing is random but by [`Random`]: image `i` of a seed's part is a pure
 //! function of these three, and the two parts draw from places that have nothing in common.
 
 mod distort;
