@@ -178,7 +178,7 @@ mod tests {
         let error = anyhow::Error::new(traced.context("w.safetensors does not fit")).context("cannot load");
         let text = "error: cannot load\n  w.safetensors does not fit\n  conv1: shapes differ\n";
         assert_eq!(report(&error), text);
-        let printed = failed(format!("bad\n   0: std::backtrace\n             at /rustc/x.rs:1:2\n"));
+        let printed = failed("bad\n   0: std::backtrace\n             at /rustc/x.rs:1:2\n");
         assert_eq!(report(&printed), "error: bad\n");
     }
 
