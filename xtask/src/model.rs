@@ -81,12 +81,9 @@ impl Plan {
             ("activation", self.activation.is_some()),
             ("dropout", self.dropout.is_some()),
         ];
-        for (key, _) in options.iter().filter(|(_, given)| *given) {
-            let message =
-                format!("model.{key} is an option of `{MLP}`; `{}` is fixed by its paper", self.name);
-            return Err(failed(message)).advise(format!("remove model.{key}, or set model.name = \"{MLP}\""));
-        }
-        Ok(())
+        let Some((key, _)) = options.iter().find(|(_, given)| *given) else { return Ok(()) };
+        let message = format!("model.{key} is an option of `{MLP}`; `{}` is fixed by its paper", self.name);
+        Err(failed(message)).advise(format!("remove model.{key}, or set model.name = \"{MLP}\""))
     }
 
     fn check_mlp(&self) -> Result<()> {

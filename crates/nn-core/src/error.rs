@@ -6,7 +6,9 @@
 #[macro_export]
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {
-        if !$condition {
+        // Not `!$condition`: a comparison with NaN is no condition that holds, and reads better unnegated.
+        if $condition {
+        } else {
             return Err($crate::candle_core::Error::Msg(format!($($message)+)).bt());
         }
     };

@@ -10,7 +10,7 @@ use flate2::Crc;
 use safetensors::{SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
-use crate::error::TrainError;
+use crate::error::{TrainError, bare};
 use crate::metrics::Metrics;
 use crate::trainer::Score;
 
@@ -91,7 +91,7 @@ fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, State), String> {
     let state =
         serde_json::from_str(&stamp.state).map_err(|e| format!("its state is of another version ({e})"))?;
     let load = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
-        view.load(&Device::Cpu).map(|t| (name, t)).map_err(|e| damaged(&e))
+        view.load(&Device::Cpu).map(|t| (name, t)).map_err(|e| damaged(&bare(&e)))
     };
     Ok((views.into_iter().map(load).collect::<Result<_, _>>()?, state))
 }

@@ -3,6 +3,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, Var};
 use nn_core::ensure;
+use rayon::prelude::*;
 
 /// Added to the norm before the division, as PyTorch does.
 const EPSILON: f64 = 1e-6;
@@ -10,8 +11,8 @@ const EPSILON: f64 = 1e-6;
 /// Scales all gradients by `min(1, max_norm / (‖g‖ + 1e-6))`, where `‖g‖` is the Euclidean norm of all of them
 /// together, and returns `‖g‖`.
 ///
-/// Source: `torch.nn.utils.clip_grad_norm_`. Parameters without a gradient do not count. Sums are taken in `f64` in
-/// the order of `parameters`, so they do not depend on the number of threads.
+/// Source: `torch.nn.utils.clip_grad_norm_`. Parameters without a gradient do not count. Sums are taken in `f64` and
+/// in a fixed order, whatever the number of threads.
 ///
 /// # Errors
 /// If `max_norm` is not above 0.
@@ -37,6 +38,62 @@ pub fn clip_grad_norm(grads: &mut GradStore, parameters: &[(String, Var)], max_n
 }
 
 fn sum_of_squares(x: &Tensor) -> Result<f64> {
-    let x: Vec<f64> = x.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?;
-    Ok(x.iter().map(|v| v * v).sum())
+    let x = x.flatten_all()?;
+    Ok(match x.dtype() {
+        DType::F32 => stretches(&x.to_vec1::<f32>()?),
+        _ => stretches(&x.to_dtype(DType::F64)?.to_vec1::<f64>()?),
+    })
+}
+
+/// Elements that a thread sums at a time; how many threads there are does not change what is added to what.
+const STRETCH: usize = 16_384;
+
+/// Sums that run beside each other, so that an addition need not wait for the one before.
+const LANES: usize = 8;
+
+fn stretches<T: Copy + Into<f64> + Sync>(x: &[T]) -> f64 {
+    let sum = |stretch: &[T]| {
+        let mut lanes = [0.0; LANES];
+        for values in stretch.chunks(LANES) {
+            lanes.iter_mut().zip(values).for_each(|(lane, &v)| *lane += v.into() * v.into());
+        }
+        lanes.iter().sum::<f64>()
+    };
+    let sums: Vec<f64> = x.par_chunks(STRETCH).map(sum).collect();
+    sums.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_norm_is_that_of_all_gradients_in_any_type() -> Result<()> {
+        // 3² + 4² in one parameter, 12² spread over more than a stretch in the other.
+        let n = STRETCH + 3;
+        for dtype in [DType::F32, DType::F64] {
+            let new = |x: Tensor| Var::from_tensor(&x.to_dtype(dtype)?);
+            let a = new(Tensor::new(&[3f64, 4.0], &Device::Cpu)?)?;
+            let b = new(Tensor::full(12.0 / (n as f64).sqrt(), n, &Device::Cpu)?)?;
+            let mut grads = Tensor::zeros((), dtype, &Device::Cpu)?.backward()?;
+            let named = [
+                ("a".to_owned(), a.clone()),
+                ("b".to_owned(), b.clone()),
+                ("c".to_owned(), Var::from_tensor(&a.copy()?)?),
+            ];
+            grads.insert(&a, a.copy()?);
+            grads.insert(&b, b.copy()?);
+            let norm = clip_grad_norm(&mut grads, &named, 6.5)?;
+            assert!((norm - 13.0).abs() < 1e-5, "{norm}");
+            let clipped = clip_grad_norm(&mut grads, &named, 100.0)?;
+            assert!((clipped - 6.5).abs() < 1e-5, "{clipped}");
+        }
+        let error =
+            clip_grad_norm(&mut Tensor::zeros((), DType::F32, &Device::Cpu)?.backward()?, &[], f64::NAN);
+        let error = error.expect_err("not a number").to_string();
+        assert!(error.contains("max_norm must be above 0, got NaN"), "{error}");
+        Ok(())
+    }
 }

@@ -47,6 +47,14 @@ impl TrainError {
     }
 }
 
+/// An error's message without the backtrace that Candle adds where one is asked for.
+pub(crate) fn bare(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => bare(inner),
+        error => error.to_string(),
+    }
+}
+
 impl fmt::Display for TrainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -246,8 +246,9 @@ fn finish(
     let summary = trainer.summary(Ended::Finished);
     if let Some(run) = &trainer.run {
         let Ok(json) = serde_json::to_string_pretty(&summary) else { unreachable!("a struct of numbers") };
-        run.write(METRICS, &(json + "\n"))?;
         report::write(run.path(), &[])?;
+        // The last file: where it is, nothing is left to do.
+        run.write(METRICS, &(json + "\n"))?;
     }
     let _ = progress(&event);
     Ok(summary)

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 use nn_core::ensure;
+use nn_core::ops::{Reduction, cross_entropy};
 use serde::{Deserialize, Serialize};
 
 /// What a forward pass made of a batch: the loss to minimise and, for classifiers, what was decided.
@@ -43,7 +44,7 @@ impl Outcome {
     /// If the shapes do not fit each other.
     pub fn classification(logits: &Tensor, targets: &Tensor) -> Result<Self> {
         let examples = logits.dim(0)?;
-        let loss = cross_entropy(logits, targets)?;
+        let loss = cross_entropy(logits, targets, Reduction::Mean)?;
         let one_each = logits.rank() == 2;
         let rows = logits.detach();
         let rows = if one_each { rows } else { rows.flatten_from(2)?.transpose(1, 2)?.flatten_to(1)? }; // [B·…, C]
@@ -68,11 +69,6 @@ impl Outcome {
     pub fn examples(&self) -> usize {
         self.examples
     }
-}
-
-/// The one place that knows which loss classifiers are trained with.
-fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    candle_nn::loss::cross_entropy(logits, targets)
 }
 
 impl Decisions {
@@ -259,5 +255,78 @@ impl Evaluation {
     /// The mistakes made with the most confidence, at most 24, the worst first.
     pub fn mistakes(&self) -> &[Mistake] {
         &self.mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    fn outcome(rows: &[[f32; 3]], targets: &[u32]) -> Result<Outcome> {
+        Outcome::classification(
+            &Tensor::from_slice(rows.as_flattened(), (rows.len(), 3), &Device::Cpu)?,
+            &Tensor::new(targets, &Device::Cpu)?,
+        )
+    }
+
+    #[test]
+    fn means_are_over_examples_not_batches() -> Result<()> {
+        let mut metrics = Metrics::default();
+        for (loss, examples) in [(1.0, 3), (5.0, 1)] {
+            metrics.add(&Outcome::new(Tensor::new(&[loss], &Device::Cpu)?, examples)?)?;
+        }
+        assert_eq!((metrics.examples(), metrics.figures()), (4, Figures { loss: 2.0, accuracy: None }));
+        metrics.add(&outcome(&[[0.0, 1.0, 0.0], [9.0, 1.0, 0.0]], &[1, 2])?)?;
+        assert_eq!(metrics.figures().accuracy, Some(0.5));
+        let error =
+            Outcome::new(Tensor::new(&[1f32, 2.0], &Device::Cpu)?, 2).expect_err("two losses").to_string();
+        assert!(error.contains("a single number, got shape [2]"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn evaluations_know_what_was_taken_for_what() -> Result<()> {
+        let mut evaluation = Evaluation::default();
+        evaluation.add(&outcome(&[[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]], &[1, 2])?)?;
+        evaluation.add(&outcome(&[[0.0, 9.0, 0.0], [0.0, 0.0, 0.0]], &[0, 0])?)?;
+        let counts = &evaluation.confusion().expect("a classifier").counts;
+        assert_eq!(*counts, [[1, 1, 0], [0, 1, 0], [1, 0, 0]]);
+        // The surest mistake comes first; the first of equal scores is the decision.
+        let mistakes = evaluation.mistakes();
+        assert_eq!(
+            mistakes.iter().map(|m| (m.index, m.target, m.predicted)).collect::<Vec<_>>(),
+            [(2, 0, 1), (1, 2, 0)]
+        );
+        let sure = 3f64.exp() / (3f64.exp() + 2.0);
+        assert!((mistakes[1].confidence - sure).abs() < 1e-12, "{mistakes:?}");
+        assert_eq!((evaluation.examples(), evaluation.figures().accuracy), (4, Some(0.5)));
+        Ok(())
+    }
+
+    #[test]
+    fn places_of_a_scene_are_decided_one_by_one() -> Result<()> {
+        // Two images of two places, three classes: scores [2, 3, 2].
+        let scores = [[[1f32, 0.0], [0.0, 2.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0], [3.0, 0.0]]];
+        let targets = Tensor::new(&[[0u32, 1], [2, 0]], &Device::Cpu)?;
+        let mut evaluation = Evaluation::default();
+        evaluation.add(&Outcome::classification(&Tensor::new(&scores, &Device::Cpu)?, &targets)?)?;
+        assert_eq!((evaluation.examples(), evaluation.figures().accuracy), (2, Some(0.75)));
+        assert!(evaluation.mistakes().is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn higher_accuracy_or_lower_loss_is_better_and_a_tie_is_not() {
+        let figures = |loss, accuracy| Figures { loss, accuracy };
+        for (a, b, better) in [
+            (figures(2.0, Some(0.9)), figures(1.0, Some(0.8)), true),
+            (figures(1.0, Some(0.9)), figures(2.0, Some(0.9)), false),
+            (figures(1.0, None), figures(2.0, None), true),
+            (figures(1.0, None), figures(1.0, None), false),
+        ] {
+            assert_eq!(a.better_than(&b), better);
+        }
     }
 }

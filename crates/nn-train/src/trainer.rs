@@ -9,7 +9,7 @@ use nn_core::{ParamStore, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, State};
-use crate::error::TrainError;
+use crate::error::{TrainError, bare};
 use crate::event::Event;
 use crate::metrics::Figures;
 use crate::optim::{Optimizer, Rule};
@@ -193,7 +193,7 @@ impl Trainer {
         }
         self.optimizer
             .set_state(&optimizer)
-            .map_err(|e| refuse(format!("it is of another optimiser: {e}")))?;
+            .map_err(|e| refuse(format!("it is of another optimiser: {}", bare(&e))))?;
         self.store.set(&model)?;
         run.cut_log(state.log_bytes)?;
         self.state = state;
@@ -287,9 +287,10 @@ impl Trainer {
 
 /// Integers always are.
 fn is_finite(t: &Tensor) -> candle_core::Result<bool> {
-    if t.dtype().is_int() {
-        return Ok(true);
-    }
-    let values: Vec<f32> = t.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    Ok(values.iter().all(|v| v.is_finite()))
+    let t = t.flatten_all()?;
+    Ok(match t.dtype() {
+        dtype if dtype.is_int() => true,
+        DType::F32 => t.to_vec1::<f32>()?.iter().all(|v| v.is_finite()),
+        _ => t.to_dtype(DType::F64)?.to_vec1::<f64>()?.iter().all(|v| v.is_finite()),
+    })
 }

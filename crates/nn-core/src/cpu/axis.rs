@@ -81,10 +81,15 @@ impl Axis {
     pub(crate) fn per_fibre<T: Element>(self, cost: usize, f: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
         let many = (CHUNK / self.rows.max(1)).max(1);
         by_chunks(self.slabs, many, cost * self.rows * self.slabs, |i, y| {
-            let n = y.len();
             vectorised(
                 #[inline(always)]
-                || y.fill((i * many..).take(n).map(&f)).len(),
+                || {
+                    y.fill(
+                        #[inline(always)]
+                        |j| f(i * many + j),
+                    )
+                    .len()
+                },
             );
         })
     }
@@ -159,6 +164,14 @@ pub(crate) fn max<T: Element>(block: Block<'_, T>) -> PerColumn<T> {
     top
 }
 
+/// Multiplies a row of a block by a number for each column.
+#[inline(always)]
+pub(crate) fn scale<T: Element>(row: &mut [T], by: &PerColumn<T>) {
+    for (x, &by) in row.iter_mut().zip(by) {
+        *x *= by;
+    }
+}
+
 /// `(m, r)` with `ln Σ eˣ = m + r` for each column: apart, so that neither is rounded to the size of the other.
 #[inline(always)]
 pub(crate) fn log_sum_exp<T: Element>(block: Block<'_, T>) -> (PerColumn<T>, PerColumn<T>) {
@@ -179,15 +192,42 @@ pub(crate) fn log_sum_exp<T: Element>(block: Block<'_, T>) -> (PerColumn<T>, Per
 #[inline(always)]
 pub(crate) fn log_sum_exp_of<T: Element>(fibre: &[T]) -> (T, T) {
     let top = vector::max(fibre);
-    (
-        top,
-        T::of(vector::sum(
-            fibre,
+    let total = vector::sum(
+        fibre,
+        #[inline(always)]
+        |x| (x - top).exp(),
+    );
+    (top, T::of(total).ln())
+}
+
+/// Fills `y` with `e^(x − m)`, where `m` is the largest of its column, and gives their sum for each column.
+#[inline(always)]
+pub(crate) fn exponentials<T: Element>(x: Block<'_, T>, y: &mut [Blank<'_, T>]) -> PerColumn<T> {
+    let top = max(x);
+    let mut total = per_column(T::ZERO);
+    for (y, row) in y.iter_mut().zip(x.rows()) {
+        let y = y.map2(
+            row,
+            &top[..x.width],
             #[inline(always)]
-            |x| (x - top).exp(),
-        ))
-        .ln(),
-    )
+            |x, top| (x - top).exp(),
+        );
+        fold(&mut total, y, |total, y| total + y);
+    }
+    total
+}
+
+/// [`exponentials`] of one fibre: they and their sum.
+#[inline(always)]
+pub(crate) fn exponentials_of<'y, T: Element>(x: &[T], y: &'y mut Blank<'_, T>) -> (&'y mut [T], f64) {
+    let top = vector::max(x);
+    let y = y.map(
+        x,
+        #[inline(always)]
+        |x| (x - top).exp(),
+    );
+    let total = vector::sum(y, |y| y);
+    (y, total)
 }
 
 /// One number for each column.
@@ -220,13 +260,13 @@ mod tests {
                 assert_eq!(block.rows().count(), rows);
                 for (y, x) in ys.iter_mut().zip(block.rows()) {
                     assert_eq!(x.len(), block.width);
-                    y.fill(x.iter().copied());
+                    y.map(x, |x| x);
                 }
             });
             assert_eq!(blocks, x, "{axis:?}");
             if axis.is_last() {
                 let fibres = axis.by_fibres(100, |i, y| {
-                    y.fill(axis.fibre(&x, i).iter().copied());
+                    y.map(axis.fibre(&x, i), |x| x);
                 });
                 assert_eq!(fibres, x, "{axis:?}");
             }

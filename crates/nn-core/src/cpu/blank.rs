@@ -7,7 +7,10 @@ use std::mem::MaybeUninit;
 
 use super::parallel::for_each_chunk;
 
-/// A stretch of a vector in the making, without values until [`Blank::fill`].
+/// A stretch of a vector in the making, without values until one of the methods has written all of them.
+///
+/// The loops are here and not in iterators given by the caller, so that the function of an element is called from
+/// one that is always inlined: only then are both compiled for the vectors of [`vectorised`](super::simd::vectorised).
 pub(crate) struct Blank<'a, T> {
     slots: &'a mut [MaybeUninit<T>],
     full: bool,
@@ -24,15 +27,45 @@ impl<'a, T: Copy> Blank<'a, T> {
         self.slots.len()
     }
 
-    /// Writes the values, as many as there are places, and lends the result.
+    /// Writes `f(i)` to every place `i` and lends the result.
     #[inline(always)]
-    pub(crate) fn fill(&mut self, values: impl Iterator<Item = T>) -> &mut [T] {
-        let mut written = 0;
-        for (slot, value) in self.slots.iter_mut().zip(values) {
-            slot.write(value);
-            written += 1;
+    pub(crate) fn fill(&mut self, mut f: impl FnMut(usize) -> T) -> &mut [T] {
+        for (i, slot) in self.slots.iter_mut().enumerate() {
+            slot.write(f(i));
         }
-        assert_eq!(written, self.slots.len(), "a stretch of a new vector was left unwritten");
+        self.full = true;
+        self.get_mut()
+    }
+
+    /// Writes `f(a)` for each element of `a` and lends the result.
+    #[inline(always)]
+    pub(crate) fn map(&mut self, a: &[T], f: impl Fn(T) -> T) -> &mut [T] {
+        assert_eq!(a.len(), self.len(), "lengths differ");
+        for (slot, &a) in self.slots.iter_mut().zip(a) {
+            slot.write(f(a));
+        }
+        self.full = true;
+        self.get_mut()
+    }
+
+    /// Writes `f(a, b)` for the elements of two slices and lends the result.
+    #[inline(always)]
+    pub(crate) fn map2<A: Copy, B: Copy>(&mut self, a: &[A], b: &[B], f: impl Fn(A, B) -> T) -> &mut [T] {
+        assert!(a.len() == self.len() && b.len() == self.len(), "lengths differ");
+        for (slot, (&a, &b)) in self.slots.iter_mut().zip(a.iter().zip(b)) {
+            slot.write(f(a, b));
+        }
+        self.full = true;
+        self.get_mut()
+    }
+
+    /// Writes `f(a, b, c)` for the elements of three slices and lends the result.
+    #[inline(always)]
+    pub(crate) fn map3(&mut self, [a, b, c]: [&[T]; 3], f: impl Fn(T, T, T) -> T) -> &mut [T] {
+        assert!([a, b, c].iter().all(|x| x.len() == self.len()), "lengths differ");
+        for (slot, ((&a, &b), &c)) in self.slots.iter_mut().zip(a.iter().zip(b).zip(c)) {
+            slot.write(f(a, b, c));
+        }
         self.full = true;
         self.get_mut()
     }
@@ -52,7 +85,7 @@ impl<'a, T: Copy> Blank<'a, T> {
     #[inline(always)]
     pub(crate) fn get_mut(&mut self) -> &mut [T] {
         assert!(self.full, "a stretch of a new vector is read before it is written");
-        // SAFETY: `full` is set by `fill` and `fill_parts` alone, after every slot was written; `MaybeUninit<T>` has the layout
+        // SAFETY: `full` is set by the methods above alone, after they have written every slot; `MaybeUninit<T>` has the layout
         // of `T`, and the borrow is that of `self`.
         unsafe { std::slice::from_raw_parts_mut(self.slots.as_mut_ptr().cast::<T>(), self.slots.len()) }
     }
@@ -131,13 +164,13 @@ mod tests {
         for len in [0, 1, 5, 6, 7] {
             let made = by_chunks(len, 3, 1_000_000, |i, blank| {
                 let start = 3 * i;
-                blank.fill(start..start + blank.len());
+                blank.fill(|j| start + j);
             });
             assert_eq!(made, (0..len).collect::<Vec<_>>());
             let made = by_chunks(len, 5, 1_000_000, |i, blank| {
                 blank.fill_parts(2, |j, part| {
                     let start = 5 * i + 2 * j;
-                    part.fill(start..start + part.len());
+                    part.fill(|k| start + k);
                 });
             });
             assert_eq!(made, (0..len).collect::<Vec<_>>());
@@ -146,7 +179,7 @@ mod tests {
             let made = by_columns([slabs, rows, columns], 2, 1_000_000, |at, blanks| {
                 for (row, blank) in blanks.iter_mut().enumerate() {
                     let start = (at.slab * rows + row) * columns + at.start;
-                    blank.fill(start..start + blank.len());
+                    blank.fill(|j| start + j);
                 }
             });
             assert_eq!(made, (0..slabs * rows * columns).collect::<Vec<_>>());
@@ -158,16 +191,16 @@ mod tests {
     fn an_unwritten_stretch_is_a_bug() {
         by_chunks::<u8>(2, 1, 0, |i, blank| {
             if i == 0 {
-                blank.fill(std::iter::once(1));
+                blank.fill(|_| 1);
             }
         });
     }
 
     #[test]
-    #[should_panic(expected = "left unwritten")]
+    #[should_panic(expected = "lengths differ")]
     fn too_few_values_are_a_bug() {
         by_chunks::<u8>(2, 2, 0, |_, blank| {
-            blank.fill(std::iter::once(1));
+            blank.map2(&[1, 2], &[1], |a, b| a + b);
         });
     }
 }

@@ -81,16 +81,17 @@ impl Phases {
     /// Puts rows together again: the inverse of [`Self::split`], with zeros for pixels no tap sees.
     #[inline(always)]
     pub(crate) fn merge<T: Element>(&self, buffer: &[T], x: &mut [T]) {
-        let Window { stride, padding: [before, _], .. } = self.window;
+        let (Window { stride, padding: [before, _], .. }, used, phase) =
+            (self.window, self.used(), self.phase());
         for (r, x) in x.chunks_exact_mut(self.width).enumerate() {
-            let line = |p: usize| &buffer[p * self.phase() + r * self.pitch..][..self.pitch];
+            let line = |p: usize| &buffer[p * phase + r * self.pitch..][..self.pitch];
             match stride {
                 1 => x.copy_from_slice(&line(0)[before..before + self.width]),
-                2 if self.used() == 2 => weave(line(0), line(1), before, x),
+                2 if used == 2 => weave(line(0), line(1), before, x),
                 _ => {
                     for (pixel, x) in x.iter_mut().enumerate() {
                         let (p, i) = ((pixel + before) % stride, (pixel + before) / stride);
-                        *x = if p < self.used() && i < self.pitch { line(p)[i] } else { T::ZERO };
+                        *x = if p < used && i < self.pitch { line(p)[i] } else { T::ZERO };
                     }
                 }
             }

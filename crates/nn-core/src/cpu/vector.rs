@@ -23,25 +23,19 @@ pub(crate) fn map<T: Element>(x: &[T], cost: usize, f: impl Fn(T) -> T + Sync + 
         let x = &x[CHUNK * i..][..y.len()];
         vectorised(
             #[inline(always)]
-            || y.fill(x.iter().copied().map(&f)).len(),
+            || y.map(x, &f).len(),
         );
     })
 }
 
 /// `f` of each pair of elements of two equally long vectors.
 pub(crate) fn map2<T: Element>(a: &[T], b: &[T], cost: usize, f: impl Fn(T, T) -> T + Sync + Send) -> Vec<T> {
-    assert_eq!(a.len(), b.len(), "map2: lengths differ");
+    assert_eq!(a.len(), b.len(), "lengths differ");
     by_chunks(a.len(), CHUNK, cost * a.len(), |i, y| {
-        let (a, b) = (&a[CHUNK * i..][..y.len()], &b[CHUNK * i..][..y.len()]);
+        let [a, b] = [a, b].map(|x| &x[CHUNK * i..][..y.len()]);
         vectorised(
             #[inline(always)]
-            || {
-                y.fill(a.iter().zip(b).map(
-                    #[inline(always)]
-                    |(&a, &b)| f(a, b),
-                ))
-                .len()
-            },
+            || y.map2(a, b, &f).len(),
         );
     })
 }
@@ -52,18 +46,12 @@ pub(crate) fn map3<T: Element>(
     cost: usize,
     f: impl Fn(T, T, T) -> T + Sync + Send,
 ) -> Vec<T> {
-    assert!(a.len() == b.len() && a.len() == c.len(), "map3: lengths differ");
+    assert!(a.len() == b.len() && a.len() == c.len(), "lengths differ");
     by_chunks(a.len(), CHUNK, cost * a.len(), |i, y| {
-        let [a, b, c] = [a, b, c].map(|x| &x[CHUNK * i..][..y.len()]);
+        let parts = [a, b, c].map(|x| &x[CHUNK * i..][..y.len()]);
         vectorised(
             #[inline(always)]
-            || {
-                y.fill(a.iter().zip(b).zip(c).map(
-                    #[inline(always)]
-                    |((&a, &b), &c)| f(a, b, c),
-                ))
-                .len()
-            },
+            || y.map3(parts, &f).len(),
         );
     })
 }

@@ -199,6 +199,7 @@ fn means(x: &Tensor, axis: usize, bins: Bins) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Device, Var};
 
+    use super::super::oracle::{assert_same, with_gradients};
     use super::*;
     use crate::testing::{assert_close, gradcheck, randn};
 
@@ -245,25 +246,15 @@ mod tests {
         }
     }
 
-    /// Value and gradient of `f` at `x`, the output weighted so that errors cannot cancel.
-    fn both(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<[Tensor; 2]> {
-        let x = Var::from_tensor(x)?;
-        let y = f(&x)?;
-        let grads = y.mul(&randn(9, y.dims())?.to_dtype(x.dtype())?)?.sum_all()?.backward()?;
-        Ok([y, grads.get(&x).cloned().expect("the input's gradient")])
-    }
-
     #[test]
     fn kernel_equals_portable() -> Result<()> {
         for &(shape, output) in CASES {
             for (dtype, tolerance) in [(DType::F64, 1e-14), (DType::F32, 1e-6)] {
                 let x = randn(1, &shape)?.to_dtype(dtype)?;
                 let bins = [0, 1].map(|axis| Bins { input: shape[2 + axis], output: output[axis] });
-                let ours = both(|x| adaptive_avg_pool2d(x, AdaptiveAvgPool2d { output }), &x)?;
-                for (ours, oracle) in ours.iter().zip(&both(|x| portable(x, bins), &x)?) {
-                    assert_close(ours, oracle, tolerance, tolerance)
-                        .map_err(|e| e.context(format!("{shape:?} to {output:?}")))?;
-                }
+                let ours = |x: &[Tensor]| adaptive_avg_pool2d(&x[0], AdaptiveAvgPool2d { output });
+                assert_same(ours, |x| portable(&x[0], bins), &[x], tolerance)
+                    .map_err(|e| e.context(format!("{shape:?} to {output:?}")))?;
             }
         }
         Ok(())
@@ -290,6 +281,37 @@ mod tests {
         let copy = x.transpose(2, 3)?.narrow(3, 1, 5)?.narrow(1, 1, 2)?.copy()?;
         let expected = adaptive_avg_pool2d(&copy, AdaptiveAvgPool2d { output: [2, 3] })?;
         assert_close(&pool(&[x])?, &expected, 0.0, 0.0)
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
+        let x = randn(5, (5, 0x20, 30, 30))?.to_dtype(DType::F32)?;
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| {
+                with_gradients(
+                    |x| adaptive_avg_pool2d(&x[0], AdaptiveAvgPool2d { output: [3, 4] }),
+                    std::slice::from_ref(&x),
+                )
+            })
+        };
+        let ((y, dx), (z, dz)) = (with(1)?, with(3)?);
+        let [Some(dx), Some(dz)] = [&dx[0], &dz[0]] else { panic!("no gradient") };
+        assert_close(&y, &z, 0.0, 0.0)?;
+        assert_close(dx, dz, 0.0, 0.0)
+    }
+
+    #[test]
+    fn half_precision_takes_the_portable_form() -> Result<()> {
+        for dtype in [DType::BF16, DType::F16] {
+            let x = randn(6, (1, 2, 7, 6))?.to_dtype(dtype)?;
+            let y = adaptive_avg_pool2d(&x, AdaptiveAvgPool2d { output: [3, 4] })?;
+            assert_eq!(y.dtype(), dtype);
+            let expected =
+                adaptive_avg_pool2d(&x.to_dtype(DType::F64)?, AdaptiveAvgPool2d { output: [3, 4] })?;
+            assert_close(&y, &expected, 0.02, 0.02)?;
+        }
+        Ok(())
     }
 
     #[test]

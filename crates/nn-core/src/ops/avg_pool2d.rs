@@ -3,14 +3,18 @@
 //! Why not Candle's: it knows no padding or rounding up, refuses a gradient unless kernel = stride, and gives a
 //! gradient to pixels that no window covers.
 
+mod gradient;
+mod plane;
+
 use candle_core::{Device, Module, Result, Shape, Tensor};
 
+use self::gradient::Gradient;
+use self::plane::{Plane, divisors};
 use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
 use super::pooling::Pooling;
 use super::window::{Rounding, Window};
 use crate::cpu::Element;
 use crate::cpu::parallel::collect_chunks;
-use crate::cpu::phases::{Phases, sum_taps};
 use crate::cpu::simd::vectorised;
 use crate::ensure;
 
@@ -118,13 +122,13 @@ impl Kernel<1> for Average {
         let y = collect_chunks(
             [p.planes(), p.pooled()],
             p.work(),
-            || Scratch::new(self),
-            |scratch, i| {
+            || Plane::new(self),
+            |plane, i| {
                 vectorised(
                     #[inline(always)]
-                    || scratch.average(&x.data[i * p.plane()..][..p.plane()]),
+                    || plane.average(&x.data[i * p.plane()..][..p.plane()]),
                 );
-                &scratch.y
+                &plane.y
             },
         );
         Ok((y, p.shape()))
@@ -132,161 +136,6 @@ impl Kernel<1> for Average {
 
     fn backward(&self, _x: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached1(Gradient(*self), dy)?)])
-    }
-}
-
-/// `dx[pixel] = Σ over the windows o that cover it of dy[o] / divisor`
-#[derive(Clone, Copy)]
-struct Gradient(Average);
-
-impl Kernel<1> for Gradient {
-    const NAME: &'static str = "avg_pool2d-dx";
-
-    fn forward<T: Element>(&self, [dy]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
-        let p = self.0.pooling;
-        let dx = collect_chunks(
-            [p.planes(), p.plane()],
-            p.work(),
-            || GradientScratch::new(&self.0),
-            |scratch, i| {
-                vectorised(
-                    #[inline(always)]
-                    || scratch.spread(&dy.data[i * p.pooled()..][..p.pooled()]),
-                );
-                &scratch.dx
-            },
-        );
-        Ok((dx, p.input_shape()))
-    }
-}
-
-/// One plane on its way: rows of pixels are summed first, then pixels of the sums.
-struct Scratch<T> {
-    pooling: Pooling,
-    phases: Phases,
-    /// Where the rows of pixels start that each row of windows covers.
-    rows: Vec<Vec<usize>>,
-    /// Their sums, `[H', W]`, in rows and dealt out.
-    sums: Vec<T>,
-    buffer: Vec<T>,
-    /// Where the taps along the width are in `buffer`.
-    taps: Vec<usize>,
-    /// The sums over windows and what they are divided by, in rows of one pitch.
-    windows: Vec<T>,
-    divisors: Vec<T>,
-    y: Vec<T>,
-}
-
-impl<T: Element> Scratch<T> {
-    fn new(a: &Average) -> Self {
-        let p = a.pooling;
-        let ([height, width], [rows, columns], [down, right]) = (p.input, p.output, p.windows);
-        let phases = Phases::new(right, rows, width, columns);
-        let start = |o: usize, m: usize| (down.start(o) + m as isize) as usize * width;
-        Self {
-            pooling: p,
-            phases,
-            rows: (0..rows).map(|o| down.taps(height, o).map(|m| start(o, m)).collect()).collect(),
-            sums: vec![T::ZERO; rows * width],
-            buffer: phases.buffer(T::ZERO),
-            taps: (0..right.kernel).map(|t| phases.tap(t).start).collect(),
-            windows: vec![T::ZERO; phases.phase()],
-            divisors: divisors(a, phases.pitch()),
-            y: vec![T::ZERO; p.pooled()],
-        }
-    }
-
-    #[inline(always)]
-    fn average(&mut self, x: &[T]) {
-        for (sum, rows) in self.sums.chunks_exact_mut(self.pooling.input[1]).zip(&self.rows) {
-            sum_taps(x, rows, sum);
-        }
-        self.phases.split(&self.sums, &mut self.buffer);
-        sum_taps(&self.buffer, &self.taps, &mut self.windows);
-        let columns = self.pooling.output[1];
-        let pitch = self.phases.pitch();
-        if columns == pitch {
-            divide(&self.windows, &self.divisors, &mut self.y);
-            return;
-        }
-        let rows = self.windows.chunks_exact(pitch).zip(self.divisors.chunks_exact(pitch));
-        for (y, (sum, divisor)) in self.y.chunks_exact_mut(columns).zip(rows) {
-            divide(&sum[..columns], &divisor[..columns], y);
-        }
-    }
-}
-
-/// One plane of the gradient on its way back: along the width first.
-struct GradientScratch<T> {
-    pooling: Pooling,
-    phases: Phases,
-    divisors: Vec<T>,
-    /// Gradients of sums over windows, in rows of one pitch with zeros between them and before the first.
-    windows: Vec<T>,
-    /// For each phase, where the windows are in `windows` that its pixels are in.
-    taps: Vec<Vec<usize>>,
-    /// Gradients of sums of rows, `[H', W]`, dealt out and in rows.
-    buffer: Vec<T>,
-    sums: Vec<T>,
-    /// Where the rows of windows start that cover each row of pixels.
-    rows: Vec<Vec<usize>>,
-    dx: Vec<T>,
-}
-
-impl<T: Element> GradientScratch<T> {
-    fn new(a: &Average) -> Self {
-        let p = a.pooling;
-        let ([height, width], [rows, columns], [down, right]) = (p.input, p.output, p.windows);
-        let phases = Phases::new(right, rows, width, columns);
-        let gap = phases.pitch() - columns;
-        let taps = |phase: usize| (phase..right.kernel).step_by(right.stride).map(|t| gap - t / right.stride);
-        Self {
-            pooling: p,
-            phases,
-            divisors: divisors(a, columns),
-            windows: vec![T::ZERO; gap + phases.phase()],
-            taps: (0..phases.used()).map(|phase| taps(phase).collect()).collect(),
-            buffer: phases.buffer(T::ZERO),
-            sums: vec![T::ZERO; rows * width],
-            rows: (0..height).map(|r| down.covering(r, rows).map(|o| o * width).collect()).collect(),
-            dx: vec![T::ZERO; p.plane()],
-        }
-    }
-
-    #[inline(always)]
-    fn spread(&mut self, dy: &[T]) {
-        let (columns, pitch) = (self.pooling.output[1], self.phases.pitch());
-        let gap = pitch - columns;
-        if gap == 0 {
-            divide(dy, &self.divisors, &mut self.windows);
-        } else {
-            let rows = dy.chunks_exact(columns).zip(self.divisors.chunks_exact(columns));
-            for (window, (dy, divisor)) in self.windows[gap..].chunks_exact_mut(pitch).zip(rows) {
-                divide(dy, divisor, &mut window[..columns]);
-            }
-        }
-        for (taps, phase) in self.taps.iter().zip(self.buffer.chunks_exact_mut(self.phases.phase())) {
-            sum_taps(&self.windows, taps, phase);
-        }
-        self.phases.merge(&self.buffer, &mut self.sums);
-        for (dx, rows) in self.dx.chunks_exact_mut(self.pooling.input[1]).zip(&self.rows) {
-            sum_taps(&self.sums, rows, dx);
-        }
-    }
-}
-
-/// The divisor of each window, in rows of `pitch`; what is between two rows is divided by one.
-fn divisors<T: Element>(a: &Average, pitch: usize) -> Vec<T> {
-    let [rows, columns] = a.pooling.output;
-    let at = |i: usize| [i / pitch, i % pitch];
-    let divisor = |[i, j]: [usize; 2]| if j < columns { a.divisor([i, j]) } else { 1.0 };
-    (0..rows * pitch).map(|i| T::of(divisor(at(i)))).collect()
-}
-
-#[inline(always)]
-fn divide<T: Element>(sums: &[T], divisors: &[T], y: &mut [T]) {
-    for ((y, &sum), &divisor) in y.iter_mut().zip(sums).zip(divisors) {
-        *y = sum / divisor;
     }
 }
 
@@ -306,6 +155,7 @@ fn portable(x: &Tensor, a: Average) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Var};
 
+    use super::super::oracle::{assert_same, with_gradients};
     use super::*;
     use crate::testing::{assert_close, gradcheck, randn};
 
@@ -359,14 +209,6 @@ mod tests {
         Ok(())
     }
 
-    /// Value and gradient of `f` at `x`, the output weighted so that errors cannot cancel.
-    fn both(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<[Tensor; 2]> {
-        let x = Var::from_tensor(x)?;
-        let y = f(&x)?;
-        let grads = y.mul(&randn(9, y.dims())?.to_dtype(x.dtype())?)?.sum_all()?.backward()?;
-        Ok([y, grads.get(&x).cloned().expect("the input's gradient")])
-    }
-
     #[test]
     fn kernel_equals_portable() -> Result<()> {
         for (shape, options) in cases() {
@@ -376,11 +218,8 @@ mod tests {
                     let pooling = Pooling::new("test", x, windows(options))?;
                     portable(x, Average { pooling, divisor: options.divisor })
                 };
-                let (ours, oracle) = (both(|x| avg_pool2d(x, options), &x)?, both(oracle, &x)?);
-                for (ours, oracle) in ours.iter().zip(&oracle) {
-                    assert_close(ours, oracle, tolerance, tolerance)
-                        .map_err(|e| e.context(format!("{shape:?} {options:?}")))?;
-                }
+                assert_same(|x| avg_pool2d(&x[0], options), |x| oracle(&x[0]), &[x], tolerance)
+                    .map_err(|e| e.context(format!("{shape:?} {options:?}")))?;
             }
         }
         Ok(())
@@ -413,6 +252,31 @@ mod tests {
         let y = avg_pool2d(&x, AvgPool2d::new([1, 2]))?.flatten_all()?.to_vec1::<f64>()?;
         assert_eq!(y[..3], [f64::INFINITY, 1.0, 0.0]);
         assert!(y[3].is_nan());
+        Ok(())
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
+        let x = randn(5, (5, 0x20, 30, 30))?.to_dtype(DType::F32)?;
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| with_gradients(|x| avg_pool2d(&x[0], SAME), std::slice::from_ref(&x)))
+        };
+        let ((y, dx), (z, dz)) = (with(1)?, with(3)?);
+        let [Some(dx), Some(dz)] = [&dx[0], &dz[0]] else { panic!("no gradient") };
+        assert_close(&y, &z, 0.0, 0.0)?;
+        assert_close(dx, dz, 0.0, 0.0)
+    }
+
+    #[test]
+    fn half_precision_takes_the_portable_form() -> Result<()> {
+        for dtype in [DType::BF16, DType::F16] {
+            let x = randn(6, (1, 2, 7, 6))?.to_dtype(dtype)?;
+            let y = avg_pool2d(&x, SAME)?;
+            assert_eq!(y.dtype(), dtype);
+            let expected = avg_pool2d(&x.to_dtype(DType::F64)?, SAME)?;
+            assert_close(&y, &expected, 0.02, 0.02)?;
+        }
         Ok(())
     }
 

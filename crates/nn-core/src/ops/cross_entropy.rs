@@ -108,14 +108,7 @@ impl Kernel<1> for CrossEntropy {
                     let x = axis.block(&x.data, at);
                     let (top, rest) = axis::log_sum_exp(x);
                     let labels = &labels[axis.column(at)..][..x.width];
-                    let stats = top.iter().zip(&rest);
-                    y.fill(
-                        labels
-                            .iter()
-                            .zip(stats)
-                            .enumerate()
-                            .map(|(j, (&label, (&top, &rest)))| rest - (x.at(label as usize, j) - top)),
-                    );
+                    y.fill(|j| rest[j] - (x.at(labels[j] as usize, j) - top[j]));
                 },
             )
         };
@@ -146,41 +139,31 @@ impl Gradient {
 
     #[inline(always)]
     fn fibre<T: Element>(x: &[T], label: usize, dy: T, dx: &mut Blank<'_, T>) {
-        let top = vector::max(x);
-        let dx = dx.fill(x.iter().map(
-            #[inline(always)]
-            |&x| (x - top).exp(),
-        ));
-        let scale = T::of(1.0 / vector::sum(dx, |e| e));
+        let (dx, total) = axis::exponentials_of(x, dx);
+        let scale = T::of(1.0 / total);
         let hit = (dx[label] * scale - T::ONE) * dy;
         let scale = scale * dy;
-        dx.iter_mut().for_each(|dx| *dx *= scale);
+        for dx in dx.iter_mut() {
+            *dx *= scale;
+        }
         dx[label] = hit;
     }
 
     #[inline(always)]
     fn block<T: Element>(x: Block<'_, T>, labels: &[u32], dy: impl Fn(usize) -> T, dx: &mut [Blank<'_, T>]) {
-        let top = axis::max(x);
-        let mut scale = axis::per_column(T::ZERO);
-        for (dx, x) in dx.iter_mut().zip(x.rows()) {
-            let e = dx.fill(x.iter().zip(&top).map(
-                #[inline(always)]
-                |(&x, &top)| (x - top).exp(),
-            ));
-            axis::fold(&mut scale, e, |sum, e| sum + e);
-        }
+        let mut scale = axis::exponentials(x, dx);
         let mut hit = axis::per_column(T::ZERO);
-        for (j, (&label, (hit, scale))) in labels.iter().zip(hit.iter_mut().zip(&mut scale)).enumerate() {
+        for (j, &label) in labels.iter().enumerate() {
             let dy = dy(j);
-            *scale = T::ONE / *scale;
-            *hit = (dx[label as usize].get_mut()[j] * *scale - T::ONE) * dy;
-            *scale *= dy;
+            scale[j] = T::ONE / scale[j];
+            hit[j] = (dx[label as usize].get_mut()[j] * scale[j] - T::ONE) * dy;
+            scale[j] *= dy;
         }
         for dx in dx.iter_mut() {
-            dx.get_mut().iter_mut().zip(&scale).for_each(|(dx, &s)| *dx *= s);
+            axis::scale(dx.get_mut(), &scale);
         }
-        for (j, (&label, &hit)) in labels.iter().zip(&hit).enumerate() {
-            dx[label as usize].get_mut()[j] = hit;
+        for (j, &label) in labels.iter().enumerate() {
+            dx[label as usize].get_mut()[j] = hit[j];
         }
     }
 }

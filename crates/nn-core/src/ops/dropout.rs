@@ -79,11 +79,7 @@ impl Kernel<1> for Dropout {
                         |j, y| {
                             let words = self.words(CHUNK * i + ELEMENTS * j);
                             let x = &x[ELEMENTS * j..][..y.len()];
-                            y.fill(
-                                x.iter()
-                                    .zip(&words)
-                                    .map(|(&x, &w)| if w > last { x * scale } else { T::ZERO }),
-                            );
+                            y.map2(x, &words[..x.len()], |x, w| if w > last { x * scale } else { T::ZERO });
                         },
                     );
                 },

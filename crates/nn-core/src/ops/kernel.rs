@@ -234,9 +234,9 @@ pub fn update_in_place(
 }
 
 /// Borrows the tensors one inside the other: Candle lends one mutable storage at a time, for the length of a call.
-fn nest<'s, F: FnOnce(&mut [&mut [f32]], &[f32])>(
+fn nest<F: FnOnce(&mut [&mut [f32]], &[f32])>(
     state: &[&Tensor],
-    mut open: Vec<&'s mut [f32]>,
+    mut open: Vec<&mut [f32]>,
     grad: &[f32],
     f: F,
 ) -> Result<()> {

@@ -5,15 +5,19 @@
 //! Differs: nothing from PyTorch: the first of equal maxima takes the gradient, in row-major order; NaN counts
 //! as larger than any number, and the last one of a window takes the gradient.
 
+mod gradient;
+mod scan;
+
 use candle_core::{Device, Module, Result, Shape, Tensor};
 
+use self::gradient::Gradient;
+use self::scan::Scan;
 use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
 use super::pooling::Pooling;
 use super::window::{Rounding, Window};
 use crate::cpu::Element;
 use crate::cpu::parallel::collect_chunks;
-use crate::cpu::phases::Phases;
-use crate::cpu::simd::{block, vectorised};
+use crate::cpu::simd::vectorised;
 use crate::ensure;
 
 /// The windows of [`max_pool2d`], `[height, width]`.
@@ -57,10 +61,10 @@ pub fn max_pool2d(x: &Tensor, options: MaxPool2d) -> Result<Tensor> {
             x.dims()
         );
     }
+    let span = p.windows[0].span().saturating_mul(p.input[1]).saturating_add(p.windows[1].span());
     ensure!(
-        u32::try_from(p.plane()).is_ok(),
-        "max_pool2d: a plane must have less than 2³² pixels, got {:?}",
-        x.dims()
+        u32::try_from(span).is_ok(),
+        "max_pool2d: a window must reach over less than 2³² pixels, got {span}"
     );
     if on_cpu(&[x]) { apply1(Maxima(p), x) } else { portable(x, p) }
 }
@@ -115,204 +119,6 @@ impl Kernel<1> for Maxima {
     }
 }
 
-/// `dx[place of the maximum of window o] += dy[o]`
-#[derive(Clone, Copy)]
-struct Gradient(Pooling);
-
-impl Kernel<2> for Gradient {
-    const NAME: &'static str = "max_pool2d-dx";
-
-    fn forward<T: Element>(&self, [x, dy]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
-        let p = self.0;
-        let dx = collect_chunks(
-            [p.planes(), p.plane()],
-            p.work(),
-            || {
-                (
-                    Scan::<T, u32>::new(p),
-                    vec![T::ZERO; p.plane()],
-                    vec![T::ZERO; p.output[1]],
-                    vec![0; p.output[1]],
-                )
-            },
-            |(scan, dx, best, place), i| {
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        scan.columns(&x.data[i * p.plane()..][..p.plane()]);
-                        dx.fill(T::ZERO);
-                        let dy = dy.data[i * p.pooled()..][..p.pooled()].chunks_exact(p.output[1]);
-                        for (o, dy) in dy.enumerate() {
-                            scan.row(o, best, place);
-                            scatter(p, o, place, dy, dx);
-                        }
-                    },
-                );
-                dx
-            },
-        );
-        Ok((dx, p.input_shape()))
-    }
-}
-
-/// Adds the gradient of row `o` of the windows to the pixels their maxima are at.
-#[inline(always)]
-fn scatter<T: Element>(p: Pooling, o: usize, place: &[u32], dy: &[T], dx: &mut [T]) {
-    let [down, right] = p.windows;
-    // Where a window starts may lie before the plane; the place of its maximum does not.
-    let start = down.start(o) * p.input[1] as isize + right.start(0);
-    let mut start = start as usize;
-    for (&place, &dy) in place.iter().zip(dy) {
-        dx[start.wrapping_add(place as usize)] += dy;
-        start = start.wrapping_add(right.stride);
-    }
-}
-
-/// The place of a pixel, counted from the start of its window; nothing where nobody asks for it.
-trait Place: Copy + Send + Sync {
-    fn at(offset: usize) -> Self;
-    fn plus(self, offset: Self) -> Self;
-}
-
-impl Place for u32 {
-    fn at(offset: usize) -> Self {
-        offset as u32
-    }
-
-    fn plus(self, offset: Self) -> Self {
-        self.wrapping_add(offset)
-    }
-}
-
-impl Place for () {
-    fn at(_: usize) {}
-
-    fn plus(self, (): Self) {}
-}
-
-/// The only walk over windows there is: forward reads the maxima it finds, backward their places.
-///
-/// First the maxima of every row of pixels under every window, then of the rows of a window: in this order the first
-/// of equal maxima is the first in row-major order.
-struct Scan<T, P> {
-    phases: Phases,
-    buffer: Vec<T>,
-    /// The taps along the width, in `buffer` and `places`.
-    taps: Vec<Tap<P>>,
-    /// The places of tap 0, that is of the first pixel if the tap sees none, and zeros for the other taps.
-    places: Vec<P>,
-    best: Vec<T>,
-    place: Vec<P>,
-    /// The rows of pixels that each row of windows sees, in `best` and `place`.
-    rows: Vec<Vec<Tap<P>>>,
-}
-
-/// What a tap sees, for one window after the other.
-struct Tap<P> {
-    /// Where the pixels start.
-    values: usize,
-    /// Where their places start, counted from the start of the window but for `offset`.
-    places: usize,
-    offset: P,
-}
-
-impl<T: Element, P: Place> Scan<T, P> {
-    fn new(p: Pooling) -> Self {
-        let ([height, width], [down, right]) = (p.input, p.windows);
-        let phases = Phases::new(right, height, width, p.output[1]);
-        let tap = |t: usize| {
-            let places = if t == 0 { 0 } else { phases.phase() };
-            Tap { values: phases.tap(t).start, places, offset: P::at(t * right.dilation) }
-        };
-        let first = |i: usize| if i < p.output[1] { right.taps(width, i).start * right.dilation } else { 0 };
-        let mut places: Vec<P> = (0..phases.phase()).map(|i| P::at(first(i % phases.pitch()))).collect();
-        places.resize(2 * phases.phase(), P::at(0));
-        let row = |o: usize, m: usize| {
-            let below = m * down.dilation;
-            let start = (down.start(o) + below as isize) as usize * phases.pitch();
-            Tap { values: start, places: start, offset: P::at(below * width) }
-        };
-        Self {
-            phases,
-            buffer: phases.buffer(T::NEG_INFINITY),
-            taps: (0..right.kernel).map(tap).collect(),
-            places,
-            best: vec![T::ZERO; phases.phase()],
-            place: vec![P::at(0); phases.phase()],
-            rows: (0..p.output[0]).map(|o| down.taps(height, o).map(|m| row(o, m)).collect()).collect(),
-        }
-    }
-
-    /// Finds the maximum of each row of pixels under each window.
-    #[inline(always)]
-    fn columns(&mut self, x: &[T]) {
-        self.phases.split(x, &mut self.buffer);
-        maxima(&self.taps, (&self.buffer, &self.places), (&mut self.best, &mut self.place));
-    }
-
-    /// Finds the maximum of each window of row `o`, from those of its rows of pixels.
-    #[inline(always)]
-    fn row(&self, o: usize, best: &mut [T], place: &mut [P]) {
-        maxima(&self.rows[o], (&self.best, &self.place), (best, place));
-    }
-}
-
-/// The first maximum over the taps of each window, and its place.
-#[inline(always)]
-fn maxima<T: Element, P: Place>(taps: &[Tap<P>], x: (&[T], &[P]), y: (&mut [T], &mut [P])) {
-    // Whole vectors even for short rows.
-    match y.0.len() {
-        16.. => blocks::<T, P, 16>(taps, x, y),
-        8.. => blocks::<T, P, 8>(taps, x, y),
-        4.. => blocks::<T, P, 4>(taps, x, y),
-        _ => blocks::<T, P, 1>(taps, x, y),
-    }
-}
-
-/// [`maxima`] of `N` windows at a time; the last ones are worked out twice if `N` does not divide their number.
-#[inline(always)]
-fn blocks<T: Element, P: Place, const N: usize>(
-    taps: &[Tap<P>],
-    (x, places): (&[T], &[P]),
-    (best, place): (&mut [T], &mut [P]),
-) {
-    let mut start = 0;
-    while start < best.len() {
-        let at = start.min(best.len() - N);
-        let mut b = block::<T, N>(x, taps[0].values + at);
-        let mut p = block::<P, N>(places, taps[0].places + at);
-        for i in 0..N {
-            p[i] = p[i].plus(taps[0].offset);
-        }
-        for tap in &taps[1..] {
-            let x = block::<T, N>(x, tap.values + at);
-            let q = block::<P, N>(places, tap.places + at);
-            // A loop for each: of one loop with two choices the compiler makes branches, not vectors.
-            let mut wins = [false; N];
-            for i in 0..N {
-                wins[i] = beats(x[i], b[i]);
-            }
-            for i in 0..N {
-                p[i] = if wins[i] { q[i].plus(tap.offset) } else { p[i] };
-            }
-            for i in 0..N {
-                b[i] = if wins[i] { x[i] } else { b[i] };
-            }
-        }
-        best[at..at + N].copy_from_slice(&b);
-        place[at..at + N].copy_from_slice(&p);
-        start += N;
-    }
-}
-
-/// Whether `x` takes the place of an earlier maximum.
-#[inline(always)]
-fn beats<T: Element>(x: T, best: T) -> bool {
-    #[expect(clippy::eq_op, reason = "only NaN differs from itself")]
-    let nan = x != x;
-    (x > best) | nan
-}
-
 /// The same function from differentiable Candle operations: other devices and types, and the kernel's oracle.
 fn portable(x: &Tensor, p: Pooling) -> Result<Tensor> {
     let mut best = Tensor::full(f64::NEG_INFINITY, p.shape(), x.device())?.to_dtype(x.dtype())?;
@@ -337,6 +143,7 @@ fn first_pixel(p: Pooling, tap: [usize; 2], device: &Device) -> Result<Tensor> {
 mod tests {
     use candle_core::{DType, Var};
 
+    use super::super::oracle::with_gradients;
     use super::*;
     use crate::testing::{assert_close, gradcheck, randn};
 
@@ -378,43 +185,34 @@ mod tests {
         Ok(())
     }
 
-    /// Value and gradient of `f` at `x`, the output weighted so that errors cannot cancel.
-    fn both(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<[Tensor; 2]> {
-        let x = Var::from_tensor(x)?;
-        let y = f(&x)?;
-        let grads = y.mul(&randn(9, y.dims())?.to_dtype(x.dtype())?)?.sum_all()?.backward()?;
-        Ok([y, grads.get(&x).cloned().expect("the input's gradient")])
+    /// NaN as a number, for comparing.
+    fn shown(x: &Tensor) -> Result<Tensor> {
+        x.ne(x)?.where_cond(&Tensor::full(1e9, x.dims(), x.device())?.to_dtype(x.dtype())?, x)
     }
 
     #[test]
     fn kernel_equals_portable() -> Result<()> {
         for &(shape, options) in CASES {
-            for dtype in [DType::F64, DType::F32] {
-                let noise = randn(1, &shape)?;
-                // Rounded numbers tie in most windows; most of those clamped are −∞.
-                let ties = noise.round()?;
-                let sparse = noise
-                    .lt(0.5)?
-                    .where_cond(&Tensor::full(f64::NEG_INFINITY, &shape, &Device::Cpu)?, &noise)?;
-                let nans =
-                    noise.gt(1.0)?.where_cond(&Tensor::full(f64::NAN, &shape, &Device::Cpu)?, &noise)?;
-                for x in [noise, ties, sparse, nans] {
-                    let x = x.to_dtype(dtype)?;
-                    let p =
-                        |x: &Tensor| Pooling::new("test", x, windows(options)).and_then(|p| portable(x, p));
-                    let (ours, oracle) = (both(|x| max_pool2d(x, options), &x)?, both(p, &x)?);
-                    let bits = |t: &Tensor| t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
-                    // Values are equal; gradients of overlapping windows add up in another order.
-                    let rounding = if dtype == DType::F32 { 1e-6 } else { 1e-14 };
-                    for ((ours, oracle), tolerance) in ours.iter().zip(&oracle).zip([0.0, rounding]) {
-                        assert_eq!(ours.dims(), oracle.dims(), "{shape:?} {options:?}");
-                        for (a, b) in bits(ours)?.into_iter().zip(bits(oracle)?) {
-                            let close = a == b
-                                || (a.is_nan() && b.is_nan())
-                                || (a - b).abs() <= tolerance * (1.0 + b.abs());
-                            assert!(close, "{a} is not {b}: {shape:?} {options:?}");
-                        }
-                    }
+            let noise = randn(1, &shape)?;
+            let filled = |mask: Tensor, value: f64| {
+                mask.where_cond(&Tensor::full(value, &shape, &Device::Cpu)?, &noise)
+            };
+            // Rounded numbers tie in most windows; many see nothing but −∞ in the third input, and NaN in the fourth.
+            let (sparse, nans) =
+                (filled(noise.lt(0.8)?, f64::NEG_INFINITY)?, filled(noise.gt(1.0)?, f64::NAN)?);
+            for x in [noise.clone(), noise.round()?, sparse, nans] {
+                // Values are equal; gradients of overlapping windows add up in another order.
+                for (dtype, rounding) in [(DType::F64, 1e-14), (DType::F32, 1e-6)] {
+                    let x = [x.to_dtype(dtype)?];
+                    let p = Pooling::new("test", &x[0], windows(options))?;
+                    let (y, dx) = with_gradients(|x| max_pool2d(&x[0], options), &x)?;
+                    let (oracle, expected) = with_gradients(|x| portable(&x[0], p), &x)?;
+                    let at = |e: candle_core::Error| e.context(format!("{shape:?} {options:?}"));
+                    assert_close(&shown(&y)?, &shown(&oracle)?, 0.0, 0.0).map_err(at)?;
+                    let [Some(dx), Some(expected)] = [&dx[0], &expected[0]] else {
+                        panic!("no gradient: {options:?}")
+                    };
+                    assert_close(dx, expected, rounding, rounding).map_err(at)?;
                 }
             }
         }
@@ -449,6 +247,31 @@ mod tests {
         assert!(y.flatten_all()?.to_vec1::<f64>()?[0].is_nan());
         let dx = y.backward()?.remove(&x).map(|dx| dx.flatten_all()?.to_vec1::<f64>()).transpose()?;
         assert_eq!(dx, Some(vec![0.0, 0.0, 1.0, 0.0]));
+        Ok(())
+    }
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
+        let x = randn(5, (5, 0x20, 30, 30))?.to_dtype(DType::F32)?;
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| with_gradients(|x| max_pool2d(&x[0], STEM), std::slice::from_ref(&x)))
+        };
+        let ((y, dx), (z, dz)) = (with(1)?, with(3)?);
+        let [Some(dx), Some(dz)] = [&dx[0], &dz[0]] else { panic!("no gradient") };
+        assert_close(&y, &z, 0.0, 0.0)?;
+        assert_close(dx, dz, 0.0, 0.0)
+    }
+
+    #[test]
+    fn half_precision_takes_the_portable_form() -> Result<()> {
+        for dtype in [DType::BF16, DType::F16] {
+            let x = randn(6, (1, 2, 7, 6))?.to_dtype(dtype)?;
+            let y = max_pool2d(&x, STEM)?;
+            assert_eq!(y.dtype(), dtype);
+            let expected = max_pool2d(&x.to_dtype(DType::F64)?, STEM)?;
+            assert_close(&y, &expected, 0.0, 0.0)?;
+        }
         Ok(())
     }
 

@@ -114,36 +114,28 @@ impl Fibrewise for Softmax {
 
     #[inline(always)]
     fn fibre<T: Element>(self, x: &[T], y: &mut Blank<'_, T>) {
-        let top = vector::max(x);
-        let y = y.fill(x.iter().map(
-            #[inline(always)]
-            |&x| (x - top).exp(),
-        ));
-        let scale = T::of(1.0 / vector::sum(y, |y| y));
-        y.iter_mut().for_each(|y| *y *= scale);
+        let (y, total) = axis::exponentials_of(x, y);
+        let scale = T::of(1.0 / total);
+        for y in y {
+            *y *= scale;
+        }
     }
 
     #[inline(always)]
     fn block<T: Element>(self, x: Block<'_, T>, y: &mut [Blank<'_, T>]) {
-        let top = axis::max(x);
-        let mut scale = axis::per_column(T::ZERO);
-        for (y, x) in y.iter_mut().zip(x.rows()) {
-            let y = y.fill(x.iter().zip(&top).map(
-                #[inline(always)]
-                |(&x, &top)| (x - top).exp(),
-            ));
-            axis::fold(&mut scale, y, |sum, y| sum + y);
+        let mut scale = axis::exponentials(x, y);
+        for scale in &mut scale {
+            *scale = T::ONE / *scale;
         }
-        scale.iter_mut().for_each(|s| *s = T::ONE / *s);
         for y in y {
-            y.get_mut().iter_mut().zip(&scale).for_each(|(y, &s)| *y *= s);
+            axis::scale(y.get_mut(), &scale);
         }
     }
 
     #[inline(always)]
     fn fibre_gradient<T: Element>(self, y: &[T], dy: &[T], dx: &mut Blank<'_, T>) {
         let mean = T::of(vector::sum2(y, dy, |y, dy| y * dy));
-        dx.fill(y.iter().zip(dy).map(|(&y, &dy)| y * (dy - mean)));
+        dx.map2(y, dy, |y, dy| y * (dy - mean));
     }
 
     #[inline(always)]
@@ -154,8 +146,8 @@ impl Fibrewise for Softmax {
                 *mean = y.mul_add(dy, *mean);
             }
         }
-        for (dx, (y, dy)) in dx.iter_mut().zip(y.rows().zip(dy.rows())) {
-            dx.fill(y.iter().zip(dy).zip(&mean).map(|((&y, &dy), &mean)| y * (dy - mean)));
+        for (dx, (y_row, dy)) in dx.iter_mut().zip(y.rows().zip(dy.rows())) {
+            dx.map3([y_row, dy, &mean[..y.width]], |y, dy, mean| y * (dy - mean));
         }
     }
 }
@@ -169,35 +161,40 @@ impl Fibrewise for LogSoftmax {
     #[inline(always)]
     fn fibre<T: Element>(self, x: &[T], y: &mut Blank<'_, T>) {
         let (top, rest) = axis::log_sum_exp_of(x);
-        y.fill(x.iter().map(|&x| (x - top) - rest));
+        y.map(x, |x| (x - top) - rest);
     }
 
     #[inline(always)]
     fn block<T: Element>(self, x: Block<'_, T>, y: &mut [Blank<'_, T>]) {
         let (top, rest) = axis::log_sum_exp(x);
-        for (y, x) in y.iter_mut().zip(x.rows()) {
-            y.fill(x.iter().zip(top.iter().zip(&rest)).map(|(&x, (&top, &rest))| (x - top) - rest));
+        for (y, row) in y.iter_mut().zip(x.rows()) {
+            y.map3([row, &top[..x.width], &rest[..x.width]], |x, top, rest| (x - top) - rest);
         }
     }
 
     #[inline(always)]
     fn fibre_gradient<T: Element>(self, y: &[T], dy: &[T], dx: &mut Blank<'_, T>) {
         let total = T::of(vector::sum(dy, |dy| dy));
-        dx.fill(y.iter().zip(dy).map(
+        dx.map2(
+            y,
+            dy,
             #[inline(always)]
-            |(&y, &dy)| (-y.exp()).mul_add(total, dy),
-        ));
+            |y, dy| (-y.exp()).mul_add(total, dy),
+        );
     }
 
     #[inline(always)]
     fn block_gradient<T: Element>(self, y: Block<'_, T>, dy: Block<'_, T>, dx: &mut [Blank<'_, T>]) {
         let mut total = axis::per_column(T::ZERO);
-        dy.rows().for_each(|dy| axis::fold(&mut total, dy, |sum, dy| sum + dy));
-        for (dx, (y, dy)) in dx.iter_mut().zip(y.rows().zip(dy.rows())) {
-            dx.fill(y.iter().zip(dy).zip(&total).map(
+        for dy in dy.rows() {
+            axis::fold(&mut total, dy, |total, dy| total + dy);
+        }
+        for (dx, (y_row, dy)) in dx.iter_mut().zip(y.rows().zip(dy.rows())) {
+            dx.map3(
+                [y_row, dy, &total[..y.width]],
                 #[inline(always)]
-                |((&y, &dy), &total)| (-y.exp()).mul_add(total, dy),
-            ));
+                |y, dy, total| (-y.exp()).mul_add(total, dy),
+            );
         }
     }
 }

@@ -7,9 +7,8 @@
 //! those that a header promises.
 
 use std::cmp::Ordering;
-use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, ErrorKind, Read};
+use std::io::{BufReader, Cursor, ErrorKind, Read};
 use std::path::Path;
 
 use candle_core::Error;
@@ -54,43 +53,19 @@ impl Kind {
     }
 }
 
-/// Why a file is refused.
-#[derive(Debug)]
-enum Fault {
-    Io(io::Error),
-    Rule(String),
-}
+/// The sizes of a header and the bytes after it.
+type Parsed = (Vec<usize>, Vec<u8>);
+/// Why a file is refused; whoever knows its name puts it in front.
+type Fault = String;
 
-impl From<io::Error> for Fault {
-    fn from(e: io::Error) -> Self {
-        Self::Io(e)
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(e) => e.fmt(f),
-            Self::Rule(rule) => f.write_str(rule),
-        }
-    }
-}
-
-fn rule<T>(message: String) -> Result<T, Fault> {
-    Err(Fault::Rule(message))
-}
-
-fn open(path: &Path, kind: Kind) -> candle_core::Result<(Vec<usize>, Vec<u8>)> {
-    let parsed = (|| {
-        let file = File::open(path)?;
-        let on_disk = file.metadata()?.len();
-        parse(file, on_disk, kind)
-    })();
+fn open(path: &Path, kind: Kind) -> candle_core::Result<Parsed> {
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+    let parsed = opened.map_err(|e| e.to_string()).and_then(|(on_disk, file)| parse(file, on_disk, kind));
     parsed.map_err(|fault| Error::Msg(format!("cannot read {} from {}: {fault}", kind.name, path.display())))
 }
 
 /// The sizes and the data of a file that takes `on_disk` bytes, archive or not: its first bytes say, not its name.
-fn parse(mut file: impl Read, on_disk: u64, kind: Kind) -> Result<(Vec<usize>, Vec<u8>), Fault> {
+fn parse(mut file: impl Read, on_disk: u64, kind: Kind) -> Result<Parsed, Fault> {
     let (start, _) = read_up_to(file.by_ref(), 2, 2)?;
     let gzipped = start == [0x1f, 0x8b];
     let whole = Cursor::new(start).chain(file);
@@ -105,23 +80,15 @@ fn parse(mut file: impl Read, on_disk: u64, kind: Kind) -> Result<(Vec<usize>, V
 }
 
 /// Reads header and data; a header that promises more than `most` bytes is a lie.
-fn contents(
-    mut source: impl Read,
-    on_disk: u64,
-    most: u64,
-    kind: Kind,
-) -> Result<(Vec<usize>, Vec<u8>), Fault> {
+fn contents(mut source: impl Read, on_disk: u64, most: u64, kind: Kind) -> Result<Parsed, Fault> {
     let sizes = header(source.by_ref(), kind)?;
     if sizes[0] > 0 && sizes[1..].contains(&0) {
-        return rule(format!(
-            "its images have no pixels: its header says {:?} rows and columns",
-            &sizes[1..]
-        ));
+        return Err(format!("its images have no pixels: its header says {:?} rows and columns", &sizes[1..]));
     }
     let promised =
         sizes.iter().try_fold(1u64, |all, &n| all.checked_mul(n as u64)).filter(|&all| all <= most);
     let Some(promised) = promised else {
-        return rule(format!(
+        return Err(format!(
             "its header promises {sizes:?} values, which {on_disk} bytes on the disk cannot hold"
         ));
     };
@@ -130,12 +97,12 @@ fn contents(
     let found = data.len() as u64;
     match (found.cmp(&promised), end) {
         (Ordering::Less, _) => {
-            rule(format!("truncated: {found} bytes of data are there, its header promises {promised}"))
+            Err(format!("truncated: {found} bytes of data are there, its header promises {promised}"))
         }
         (Ordering::Greater, _) => {
-            rule(format!("oversized: its header promises {promised} bytes of data, and more follow"))
+            Err(format!("oversized: its header promises {promised} bytes of data, and more follow"))
         }
-        (Ordering::Equal, End::Cut) => rule("truncated: the archive ends before its checksum".to_owned()),
+        (Ordering::Equal, End::Cut) => Err("truncated: the archive ends before its checksum".to_owned()),
         (Ordering::Equal, End::Clean) => Ok((sizes, data)),
     }
 }
@@ -146,7 +113,7 @@ fn header(mut source: impl Read, kind: Kind) -> Result<Vec<usize>, Fault> {
     let (header, _) = read_up_to(source.by_ref(), bytes as u64, bytes)?;
     let mut words = header.chunks_exact(4).map(|w| u32::from_be_bytes([w[0], w[1], w[2], w[3]]));
     if let Some(magic) = words.next().filter(|&magic| magic != kind.magic) {
-        return rule(format!(
+        return Err(format!(
             "its magic number must be {:#010x}, got {magic:#010x}{}",
             kind.magic,
             match magic {
@@ -159,7 +126,7 @@ fn header(mut source: impl Read, kind: Kind) -> Result<Vec<usize>, Fault> {
         ));
     }
     if header.len() < bytes {
-        return rule(format!("truncated: {} bytes are there, its header alone has {bytes}", header.len()));
+        return Err(format!("truncated: {} bytes are there, its header alone has {bytes}", header.len()));
     }
     Ok(words.map(|n| n as usize).collect())
 }
@@ -179,9 +146,9 @@ fn read_up_to(source: impl Read, limit: u64, room: usize) -> Result<(Vec<u8>, En
         Ok(_) => Ok((bytes, End::Clean)),
         Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok((bytes, End::Cut)),
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData) => {
-            rule(format!("the archive is damaged after {} bytes ({e})", bytes.len()))
+            Err(format!("the archive is damaged after {} bytes ({e})", bytes.len()))
         }
-        Err(e) => Err(e.into()),
+        Err(e) => Err(e.to_string()),
     }
 }
 
@@ -205,8 +172,8 @@ mod tests {
         encoder.finish().expect("into memory")
     }
 
-    fn parse_bytes(bytes: &[u8], kind: Kind) -> Result<(Vec<usize>, Vec<u8>), String> {
-        parse(bytes, bytes.len() as u64, kind).map_err(|fault| fault.to_string())
+    fn parse_bytes(bytes: &[u8], kind: Kind) -> Result<Parsed, Fault> {
+        parse(bytes, bytes.len() as u64, kind)
     }
 
     #[test]

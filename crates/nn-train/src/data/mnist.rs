@@ -4,6 +4,7 @@
 //! Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747 (Fashion-MNIST).
 
 use std::path::{Path, PathBuf};
+use std::slice;
 
 use candle_core::{Error, Result};
 use nn_core::ensure;
@@ -92,8 +93,8 @@ fn find(family: &Family, dir: &Path, part: Part) -> Result<(PathBuf, PathBuf)> {
     for folder in &folders {
         match (first(folder, &images), first(folder, &labels)) {
             (Some(images), Some(labels)) => return Ok((images, labels)),
-            (Some(_), None) => return missing(family, part, &labels, &[folder.clone()]),
-            (None, Some(_)) => return missing(family, part, &images, &[folder.clone()]),
+            (Some(_), None) => return missing(family, part, &labels, slice::from_ref(folder)),
+            (None, Some(_)) => return missing(family, part, &images, slice::from_ref(folder)),
             (None, None) => {}
         }
     }

@@ -22,8 +22,7 @@ pub(super) enum Marks {
 /// How values become heights and labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scale {
-    Linear,
-    /// Linear and never below 0.
+    /// Linear, from 0.
     FromZero,
     /// Shares in [0, 1], written as percentages.
     Percent,
@@ -87,6 +86,14 @@ impl Chart {
         PLOT[0] + (PLOT[2] - PLOT[0]) * epoch / self.epochs
     }
 
+    /// Whether a dot at each of the points leaves the line visible.
+    fn has_room(&self, points: &[(f64, f64)]) -> bool {
+        match points {
+            [first, .., last] => self.x(last.0) - self.x(first.0) >= DOT_SPACE * (points.len() - 1) as f64,
+            _ => true,
+        }
+    }
+
     fn frame(&self, svg: &mut String, axis: &Axis) {
         let [left, _, right, bottom] = PLOT;
         for &tick in &axis.ticks {
@@ -141,7 +148,7 @@ impl Chart {
         }
         let class = series.class;
         let _ = write!(svg, "<path class=\"{class}\" d=\"{d}\"/>");
-        if series.marks == Marks::Dots && self.x(1.0) - self.x(0.0) >= DOT_SPACE {
+        if series.marks == Marks::Dots && self.has_room(&series.points) {
             for &(x, y) in series.points.iter().filter(|(_, y)| y.is_finite()) {
                 let (name, label) = (series.name, axis.exact(y));
                 let (cx, cy) = (self.x(x), axis.y(y));
@@ -267,7 +274,7 @@ mod tests {
             labels(Scale::FromZero, 0.001, 0.001),
             ["0.0000", "0.0002", "0.0004", "0.0006", "0.0008", "0.0010"]
         );
-        assert_eq!(labels(Scale::Linear, 40.0, 41.0), ["40.0", "40.2", "40.4", "40.6", "40.8", "41.0"]);
+        assert_eq!(labels(Scale::MaybeLog, 40.0, 41.0), ["40.0", "40.2", "40.4", "40.6", "40.8", "41.0"]);
     }
 
     #[test]

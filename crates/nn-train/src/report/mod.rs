@@ -215,10 +215,12 @@ impl History {
         let mut html =
             String::from("<h2>How it was made</h2>\n<div class=\"pair\">\n<div class=\"stack\">\n");
         if !self.about.command.is_empty() {
-            let command = escape(&self.about.command);
+            // Lines break between words only: browsers would break after hyphens, in front of an option's name.
+            let words = self.about.command.split_whitespace().map(|w| format!("<span>{}</span>", escape(w)));
+            let command = words.collect::<Vec<_>>().join(" ");
             let _ = writeln!(
                 html,
-                "<div class=\"panel\"><h3>Command to repeat it</h3><pre>{command}</pre></div>"
+                "<div class=\"panel\"><h3>Command to repeat it</h3><pre class=\"command\">{command}</pre></div>"
             );
         }
         html.push_str("<div class=\"panel\"><table class=\"facts\">\n");

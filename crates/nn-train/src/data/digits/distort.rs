@@ -53,16 +53,15 @@ impl Distortion {
         }
         let ([low, high], weight) = (bounds(lines), centre_of_weight(lines));
         let scale = (self.extent - 2.0 * radius) / (high[0] - low[0]).max(high[1] - low[1]);
-        let start = [0, 1].map(|k| {
-            let start = SIDE as f32 / 2.0 + self.shift[k] - scale * weight[k];
-            // However the weight lies, all of the digit is on the paper.
-            start.clamp(radius - scale * low[k], SIDE as f32 - radius - scale * high[k])
-        });
         for p in lines.iter_mut().flatten() {
-            let [x, y] = [0, 1].map(|k| start[k] + scale * p[k]);
+            let [x, y] = [0, 1].map(|k| SIDE as f32 / 2.0 + self.shift[k] + scale * (p[k] - weight[k]));
             let [dx, dy] = self.displacement(x, y);
             *p = [x + dx, y + dy];
         }
+        // Wherever its weight lies and however it was bent, a digit is all on the paper.
+        let [low, high] = bounds(lines);
+        let back = [0, 1].map(|k| 0f32.min(SIDE as f32 - radius - high[k]).max(radius - low[k]));
+        lines.iter_mut().flatten().for_each(|p| *p = [p[0] + back[0], p[1] + back[1]]);
     }
 
     fn displacement(&self, x: f32, y: f32) -> Point {
@@ -123,8 +122,8 @@ mod tests {
     fn a_digit_is_scaled_to_its_extent_around_its_weight() {
         // An upside-down T: 100 high, and three quarters of the way from the top as much below as above.
         let mut lines = vec![vec![[50.0, 0.0], [50.0, 100.0]], vec![[0.0, 100.0], [100.0, 100.0]]];
-        STILL.apply(&mut lines, 1.0);
-        let expected = [[[14.0, 0.5], [14.0, 18.5]], [[5.0, 18.5], [23.0, 18.5]]];
+        STILL.apply(&mut lines, 2.0);
+        let expected = [[[14.0, 2.0], [14.0, 18.0]], [[6.0, 18.0], [22.0, 18.0]]];
         for (p, q) in lines.iter().flatten().zip(expected.iter().flatten()) {
             assert!((p[0] - q[0]).abs() < 1e-4 && (p[1] - q[1]).abs() < 1e-4, "{lines:?}");
         }

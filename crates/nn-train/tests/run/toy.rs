@@ -13,13 +13,13 @@ use nn_train::{
     Cadence, Decay, Event, FitConfig, Outcome, Rule, Schedule, Sgd, Summary, TrainError, Trainer, fit,
 };
 
-pub const SEED: u64 = 5;
-pub const EPOCHS: u64 = 3;
+pub(crate) const SEED: u64 = 5;
+pub(crate) const EPOCHS: u64 = 3;
 /// 18 examples in batches of four: the last has two.
-pub const BATCHES: u64 = 5;
+pub(crate) const BATCHES: u64 = 5;
 
 /// Points on a line, in three classes by where they are.
-pub struct Points(pub usize);
+pub(crate) struct Points(pub(crate) usize);
 
 impl Dataset for Points {
     type Batch = Batch;
@@ -42,23 +42,23 @@ impl Dataset for Points {
     }
 }
 
-pub fn loader(examples: usize, order: Order) -> Loader<Points> {
+pub(crate) fn loader(examples: usize, order: Order) -> Loader<Points> {
     let config = LoaderConfig { batch_size: 4, order, prefetch: 2 };
     Loader::new(Arc::new(Points(examples)), config, Random::new(SEED)).expect("a good configuration")
 }
 
-pub struct Model {
+pub(crate) struct Model {
     first: Linear,
     second: Linear,
 }
 
 impl Model {
-    pub fn new(store: &ParamStore) -> Result<Self> {
+    pub(crate) fn new(store: &ParamStore) -> Result<Self> {
         let vb = store.vb(DType::F32, &Device::Cpu);
         Ok(Self { first: linear(3, 6, vb.pp("first"))?, second: linear(6, 3, vb.pp("second"))? })
     }
 
-    pub fn call(&self, x: &Tensor, ctx: &Ctx<'_>) -> Result<Tensor> {
+    pub(crate) fn call(&self, x: &Tensor, ctx: &Ctx<'_>) -> Result<Tensor> {
         let x = self.first.forward(x)?.tanh()?;
         let x = match ctx.mode() {
             Mode::Eval => x,
@@ -72,7 +72,7 @@ impl Model {
     }
 }
 
-pub fn config() -> FitConfig {
+pub(crate) fn config() -> FitConfig {
     FitConfig {
         epochs: EPOCHS,
         seed: SEED,
@@ -85,31 +85,31 @@ pub fn config() -> FitConfig {
 }
 
 /// A model and what trains it.
-pub struct Toy {
-    pub model: Model,
-    pub trainer: Trainer,
+pub(crate) struct Toy {
+    pub(crate) model: Model,
+    pub(crate) trainer: Trainer,
 }
 
-pub fn toy(config: FitConfig) -> Toy {
+pub(crate) fn toy(config: FitConfig) -> Toy {
     let store = ParamStore::new(SEED);
     let model = Model::new(&store).expect("a model");
     Toy { model, trainer: Trainer::new(&store, config).expect("good settings") }
 }
 
 impl Toy {
-    pub fn create(mut self, path: &Path) -> std::result::Result<Self, TrainError> {
+    pub(crate) fn create(mut self, path: &Path) -> std::result::Result<Self, TrainError> {
         let about = About { title: "toy".to_owned(), ..About::default() };
         self.trainer.create(path, "model = \"toy\"\n", about)?;
         Ok(self)
     }
 
-    pub fn resume(mut self, path: &Path) -> std::result::Result<Self, TrainError> {
+    pub(crate) fn resume(mut self, path: &Path) -> std::result::Result<Self, TrainError> {
         self.trainer.resume(path)?;
         Ok(self)
     }
 
     /// Trains with a forward pass of one's own choice.
-    pub fn fit_with(
+    pub(crate) fn fit_with(
         &mut self,
         progress: impl FnMut(&Event) -> ControlFlow<()>,
         forward: impl Fn(&Model, &Batch, &Ctx<'_>) -> Result<Outcome>,
@@ -119,7 +119,7 @@ impl Toy {
         fit(trainer, &train, &eval, progress, |batch, ctx| forward(model, batch, ctx))
     }
 
-    pub fn fit(
+    pub(crate) fn fit(
         &mut self,
         progress: impl FnMut(&Event) -> ControlFlow<()>,
     ) -> std::result::Result<Summary, TrainError> {
@@ -127,10 +127,10 @@ impl Toy {
     }
 }
 
-pub fn classify(model: &Model, batch: &Batch, ctx: &Ctx<'_>) -> Result<Outcome> {
+pub(crate) fn classify(model: &Model, batch: &Batch, ctx: &Ctx<'_>) -> Result<Outcome> {
     Outcome::classification(&model.call(&batch.inputs, ctx)?, &batch.targets)
 }
 
-pub fn go_on(_: &Event) -> ControlFlow<()> {
+pub(crate) fn go_on(_: &Event) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }

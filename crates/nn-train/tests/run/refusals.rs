@@ -1,17 +1,15 @@
 //! What a run does not do: write over another, go on from what it cannot trust, or keep what is broken.
 
-mod toy;
-
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::toy::{BATCHES, Toy, classify, config, go_on, loader, toy};
 use candle_core::{DType, Device};
 use nn_core::ParamStore;
 use nn_train::data::Order;
 use nn_train::run::{self, About, CHECKPOINT};
 use nn_train::{Adam, Ended, Event, FitConfig, Outcome, Rule, Schedule, TrainError, Trainer, fit};
-use toy::{BATCHES, Toy, classify, config, go_on, loader, toy};
 
 type Result<T> = std::result::Result<T, TrainError>;
 

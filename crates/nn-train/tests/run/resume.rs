@@ -1,16 +1,14 @@
 //! A run that was stopped or killed, and resumed, ends in the same bytes as one that was left alone.
 
-mod toy;
-
 use std::cell::RefCell;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use crate::toy::{BATCHES, EPOCHS, Toy, config, go_on, toy};
 use nn_train::run::{self, CHECKPOINT, LOG, METRICS, MODEL, RECIPE, REPORT};
 use nn_train::{Cadence, Ended, Event, Summary, TrainError};
 use serde_json::Value;
-use toy::{BATCHES, EPOCHS, Toy, config, go_on, toy};
 
 type Result<T> = std::result::Result<T, TrainError>;
 
@@ -22,7 +20,9 @@ fn log(path: &Path) -> Vec<Value> {
     let line = |line: &str| {
         let mut line: Value = serde_json::from_str(line).expect("a whole line");
         let fields = line.as_object_mut().expect("an object");
-        ["seconds", "examples_per_second", "created"].map(|clock| fields.remove(clock));
+        for clock in ["seconds", "examples_per_second", "created"] {
+            fields.remove(clock);
+        }
         line
     };
     text.lines().map(line).collect()
@@ -157,4 +157,41 @@ fn copy_folder(from: &Path, to: &Path) {
             fs::copy(from.join(name), to.join(name)).expect("copied");
         }
     }
+}
+
+/// Where the process that is to be killed trains.
+const VICTIM: &str = "NN_TRAIN_TEST_VICTIM";
+
+/// No test: what `a_run_killed_for_real_ends_like_one_left_alone` runs in another process.
+#[test]
+#[ignore = "is started by another test, in a process of its own"]
+fn victim() -> Result<()> {
+    let Some(path) = std::env::var_os(VICTIM) else { return Ok(()) };
+    let path = Path::new(&path);
+    let config = nn_train::FitConfig { checkpoint: Cadence::Steps(1), ..config() };
+    let mut run = if path.exists() { toy(config).resume(path)? } else { toy(config).create(path)? };
+    run.fit(go_on).map(|_| ())
+}
+
+#[test]
+fn a_run_killed_for_real_ends_like_one_left_alone() -> Result<()> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let alone = left_alone(folder.path())?;
+    let path = folder.path().join("killed");
+    let mut killed = 0;
+    for pause in (1..40).map(|n| std::time::Duration::from_micros(1500 * n)) {
+        let mut child = std::process::Command::new(std::env::current_exe().expect("this test"))
+            .args(["resume::victim", "--exact", "--ignored"])
+            .env(VICTIM, &path)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("a process");
+        std::thread::sleep(pause);
+        // The signal cannot be handled: nothing is tidied up.
+        child.kill().expect("killed");
+        killed += usize::from(!child.wait().expect("ended").success());
+    }
+    assert!(killed > 0);
+    let run = if path.exists() { toy(config()).resume(&path)? } else { toy(config()).create(&path)? };
+    assert_ends_like(&alone, &path, run)
 }

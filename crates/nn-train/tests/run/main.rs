@@ -1,0 +1,5 @@
+//! Whole runs of a toy: stopped, killed, resumed, refused.
+
+mod refusals;
+mod resume;
+mod toy;
