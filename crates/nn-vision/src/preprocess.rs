@@ -232,14 +232,17 @@ impl Picture {
     /// The smallest part that holds every pixel brighter than a third; nothing if none is.
     fn ink(&self) -> Option<Self> {
         let width = self.size[1];
-        let bright = |line: &mut dyn Iterator<Item = &u8>| line.any(|&v| v > 85);
-        let rows = |y: &usize| bright(&mut self.pixels[y * width..][..width].iter());
-        let columns = |x: &usize| bright(&mut self.pixels.iter().skip(*x).step_by(width));
-        let (top, bottom) = ((0..self.size[0]).find(rows)?, (0..self.size[0]).rfind(rows)?);
-        let (left, right) = ((0..width).find(columns)?, (0..width).rfind(columns)?);
-        let lines = self.pixels[top * width..=bottom * width + right].chunks(width);
-        let pixels = lines.flat_map(|line| &line[left..=right]).copied().collect();
-        Some(Self { pixels, size: [bottom + 1 - top, right + 1 - left], channels: self.channels })
+        let bright =
+            self.pixels.iter().enumerate().filter(|(_, v)| **v > 85).map(|(i, _)| [i / width, i % width]);
+        let (low, high) = bright.fold(([usize::MAX; 2], [0; 2]), |(low, high), p| {
+            ([low[0].min(p[0]), low[1].min(p[1])], [high[0].max(p[0]), high[1].max(p[1])])
+        });
+        if low[0] > high[0] {
+            return None;
+        }
+        let rows = self.pixels.chunks_exact(width).skip(low[0]).take(high[0] + 1 - low[0]);
+        let pixels = rows.flat_map(|row| &row[low[1]..=high[1]]).copied().collect();
+        Some(Self { pixels, size: [high[0] + 1 - low[0], high[1] + 1 - low[1]], channels: self.channels })
     }
 
     /// Height and width at which the values balance, in pixels from the top left corner.
