@@ -1,8 +1,8 @@
 //! `predict`: the most probable classes of picture files.
 //!
-//! A picture of any size is turned grey, fitted into the model's input with its proportions kept, and normalised as
-//! the training images were. All data sets so far show light things on black, so a picture whose edge is bright,
-//! ink on paper, is turned over.
+//! A picture of any size is turned grey and normalised as the training images were. All data sets so far show light
+//! things on black, so a picture whose edge is bright, ink on paper, is turned over. One of the model's own size is
+//! taken as it is; of others a digit is placed as MNIST places them, anything else fitted in with its proportions kept.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::data::DataName;
 use crate::device::DeviceName;
-use crate::failure;
+use crate::failure::{self, failed};
 use crate::model::Model;
 use crate::output::{self, Align, Table};
 use crate::subject::Subject;
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut good = Vec::new();
     let mut bad = Vec::new();
     for path in &args.inputs {
-        match read(path, size) {
+        match read(path, subject.data.name, size) {
             Ok(pixels) => good.push((path, pixels)),
             Err(error) => bad.push(error),
         }
@@ -93,21 +93,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     } else if !answers.is_empty() {
         output::line(show(&answers))?;
     }
-    let (failed, all) = (bad.len(), args.inputs.len());
-    match bad.into_iter().reduce(|all, next| failure::failed(format!("{all}\n{next}"))) {
+    let (count, all) = (bad.len(), args.inputs.len());
+    match bad.into_iter().reduce(|all, next| failed(format!("{all}\n{next}"))) {
         None => Ok(()),
         Some(error) if all == 1 => Err(error),
-        Some(error) => Err(error.context(format!("{failed} of {all} files could not be read as pictures"))),
+        Some(error) => Err(error.context(format!("{count} of {all} files could not be read as pictures"))),
     }
 }
 
 /// The picture as the training images are: their size, light on dark; `[C, H, W]`.
-fn read(path: &Path, [c, h, w]: [usize; 3]) -> Result<Vec<u8>> {
-    let read = || Picture::open(path, Channels::of(c)?)?.fit([h, w]);
+fn read(path: &Path, like: DataName, [c, h, w]: [usize; 3]) -> Result<Vec<u8>> {
+    let read = || {
+        let picture = Picture::open(path, Channels::of(c)?)?;
+        match like {
+            _ if picture.size() == [h, w] => Ok(picture.light_on_dark()),
+            DataName::Digits | DataName::Mnist => picture.digit([h, w]),
+            DataName::FashionMnist => Ok(picture.fit([h, w])?.light_on_dark()),
+        }
+    };
     // The message alone: it names the file, and several are shown together.
-    let picture =
-        read().map_err(|e| failure::failed(failure::without_backtrace(&e.to_string()).to_owned()))?;
-    Ok(picture.light_on_dark().planes())
+    let picture = read()
+        .map_err(|e: candle_core::Error| failed(failure::without_backtrace(&e.to_string()).to_owned()))?;
+    Ok(picture.planes())
 }
 
 /// Of each class, for the one image of the set.

@@ -106,7 +106,10 @@ fn pictures_of_any_size_are_classified_on_dark_and_on_paper() {
         let pixels = digit(class);
         png(&dir.path().join(format!("{class}.png")), &pixels, 1, |v| v);
         png(&dir.path().join(format!("{class}-large.png")), &pixels, 5, |v| v);
-        png(&dir.path().join(format!("{class}-paper.png")), &pixels, 3, |v| 255 - v);
+        png(&dir.path().join(format!("{class}-paper.png")), &pixels, 1, |v| 255 - v);
+        png(&dir.path().join(format!("{class}-large-paper.png")), &pixels, 5, |v| {
+            230 - (u32::from(v) * 200 / 255) as u8
+        });
     }
     let run = trained().display();
     let top = |suffix: &str| -> Vec<u64> {
@@ -124,11 +127,12 @@ fn pictures_of_any_size_are_classified_on_dark_and_on_paper() {
         });
         per_file.collect()
     };
-    let plain = top("");
-    let right = plain.iter().enumerate().filter(|(class, answer)| *class as u64 == **answer).count();
-    assert!(right >= 6, "{plain:?}");
-    assert_eq!(top("-large"), plain);
-    assert_eq!(top("-paper"), plain);
+    let right = |top: &[u64]| top.iter().enumerate().filter(|(class, top)| *class as u64 == **top).count();
+    for suffix in ["", "-large", "-paper", "-large-paper"] {
+        let top = top(suffix);
+        assert!(right(&top) >= 7, "{suffix}: {top:?}");
+    }
+    assert_eq!(top("-paper"), top(""));
     let table = call(dir.path(), &format!("predict {run} 7.png 3.png --top 2")).ok().stdout;
     assert_eq!(table.lines().count(), 5, "{table}");
     assert!(table.contains("7.png") && table.contains(" %"), "{table}");

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The program, in `dir`, with nothing inherited that could change what it does.
-pub fn xtask(dir: &Path) -> Command {
+pub(crate) fn xtask(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     command.current_dir(dir).env_remove("NN_DATA_DIR").env_remove("RAYON_NUM_THREADS");
     // Whoever debugs sees backtraces elsewhere; here they must never show.
@@ -19,33 +19,33 @@ pub fn xtask(dir: &Path) -> Command {
 }
 
 /// What a finished call came to.
-pub struct Ended {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-pub fn ended(output: Output) -> Ended {
+pub(crate) fn ended(output: Output) -> Ended {
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// Calls the program with words split at blanks.
-pub fn call(dir: &Path, words: &str) -> Ended {
+pub(crate) fn call(dir: &Path, words: &str) -> Ended {
     ended(xtask(dir).args(words.split_whitespace()).output().expect("the program starts"))
 }
 
 impl Ended {
     /// Demands success.
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self
     }
 
     /// Demands failure with exit code 1, one `error:` line that holds each part somewhere below it, no backtrace.
     #[track_caller]
-    pub fn fails(self, parts: &[&str]) -> Self {
+    pub(crate) fn fails(self, parts: &[&str]) -> Self {
         assert_eq!(self.code, Some(1), "{}\n{}", self.stdout, self.stderr);
         assert_eq!(self.stderr.matches("error: ").count(), 1, "{}", self.stderr);
         for noise in ["panicked", "   0: ", "stack backtrace"] {
@@ -59,17 +59,17 @@ impl Ended {
 
     /// Standard output as the one JSON document it must be.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
     }
 }
 
-pub fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
 /// A run of `digits` that takes a second and learns enough; shared by the tests that only look at it.
-pub fn trained() -> &'static Path {
+pub(crate) fn trained() -> &'static Path {
     static RUN: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = RUN.get_or_init(|| {
         let dir = folder();
@@ -83,19 +83,19 @@ pub fn trained() -> &'static Path {
 }
 
 /// The words of a training call of about `epochs` × 30 steps with many checkpoints.
-pub fn small(epochs: u32) -> String {
+pub(crate) fn small(epochs: u32) -> String {
     format!(
         "train lenet5 --epochs {epochs} --batch-size 32 --set data.train_examples=960 \
          --set data.test_examples=64 --set train.checkpoint={{steps=2}}"
     )
 }
 
-pub fn weights(run: &Path) -> Vec<u8> {
+pub(crate) fn weights(run: &Path) -> Vec<u8> {
     fs::read(run.join("model.safetensors")).expect("a finished run has weights")
 }
 
 /// A digit as the data set draws it, `[28, 28]`, white on black; none of those the models are trained on.
-pub fn digit(class: usize) -> Vec<u8> {
+pub(crate) fn digit(class: usize) -> Vec<u8> {
     static SET: OnceLock<ImageSet> = OnceLock::new();
     let set = SET.get_or_init(|| digits(77, Part::Test));
     let index = set.labels().iter().position(|&label| label as usize == class);
@@ -103,7 +103,7 @@ pub fn digit(class: usize) -> Vec<u8> {
 }
 
 /// Writes a grey PNG, `scale` times as large, turned over where `on_paper`.
-pub fn png(path: &Path, pixels: &[u8], scale: usize, on_paper: impl Fn(u8) -> u8) {
+pub(crate) fn png(path: &Path, pixels: &[u8], scale: usize, on_paper: impl Fn(u8) -> u8) {
     let side = 28 * scale;
     let pixels =
         (0..side * side).map(|i| on_paper(pixels[i / side / scale * 28 + i % side / scale])).collect();
@@ -113,13 +113,13 @@ pub fn png(path: &Path, pixels: &[u8], scale: usize, on_paper: impl Fn(u8) -> u8
 }
 
 /// An IDX file: magic number, sizes, data.
-pub fn idx(magic: u32, sizes: &[u32], data: &[u8]) -> Vec<u8> {
+pub(crate) fn idx(magic: u32, sizes: &[u32], data: &[u8]) -> Vec<u8> {
     let words = [&[magic], sizes].concat();
     words.iter().flat_map(|n| n.to_be_bytes()).chain(data.iter().copied()).collect()
 }
 
 /// A folder with the four files of MNIST, forty images each.
-pub fn mnist(dir: &Path) {
+pub(crate) fn mnist(dir: &Path) {
     let pixels: Vec<u8> = (0..40).flat_map(|i| digit(i % 10)).collect();
     let labels: Vec<u8> = (0..40).map(|i| i % 10).collect();
     for part in ["train", "t10k"] {
