@@ -162,7 +162,11 @@ fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("writable");
     for entry in fs::read_dir(from).expect("readable").map(|entry| entry.expect("readable")) {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if from.is_dir() { copy_folder(&from, &to) } else { drop(fs::copy(from, to).expect("writable")) }
+        if from.is_dir() {
+            copy_folder(&from, &to);
+        } else {
+            fs::copy(from, to).expect("writable");
+        }
     }
 }
 
