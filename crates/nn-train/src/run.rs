@@ -5,7 +5,7 @@
 //! | `recipe.toml` | what the run was started with, as the caller wrote it |
 //! | `last/checkpoint.safetensors` | everything needed to go on |
 //! | `model.safetensors` | the best weights by evaluation so far |
-//! | `log.jsonl` | an [`Event`](crate::Event) a line |
+//! | `log.jsonl` | an [`Event`] a line |
 //! | `metrics.json` | the final figures, a [`Summary`](crate::Summary) |
 //! | `report.html` | what to look at |
 //!
