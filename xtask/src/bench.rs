@@ -1,22 +1,15 @@
-//! `bench`: how long a training step takes, beside PyTorch's in the same run.
+//! `bench`: how long things take, beside stock Candle and PyTorch in the same run.
 //!
-//! The two take turns, so that a machine that slows down or is shared slows both; ratios are taken round by round.
+//! The sides take turns, so that a machine that slows down or is shared slows all; ratios are taken round by round.
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Instant;
+mod models;
+mod ops;
+mod torch;
 
-use anyhow::{Context, Result, ensure};
-use candle_core::{DType, Device, Tensor};
-use nn_core::{Ctx, Layer, ParamStore, Random, ops};
-use nn_train::{Optimizer, Rule, Sgd};
-use nn_vision::{Entry, ZOO};
+use anyhow::Result;
 use serde::Serialize;
 
-use crate::failure::{self, Advise};
-use crate::output::{self, Align, Table};
-use crate::workspace;
+use torch::Torch;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -27,48 +20,16 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     /// Training steps of whole models: forward, backward, SGD with momentum
-    Models(Models),
+    Models(models::Args),
+    /// Single ops, forward alone and forward with backward
+    Ops(ops::Args),
 }
 
-#[derive(clap::Args)]
-struct Models {
-    /// Models to measure [default: all]
-    names: Vec<String>,
-    /// Images a step
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    batch_size: u32,
-    /// Turns of each side; medians are over turns
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: u32,
-    /// Steps a turn
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    steps: u32,
-    /// A Python with torch, numpy and safetensors: PyTorch is then measured too
-    #[arg(long, value_name = "PATH")]
-    python: Option<PathBuf>,
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
-}
-
-/// Milliseconds a step of one model.
-#[derive(Serialize)]
-struct Row {
-    model: &'static str,
-    ours: Spread,
-    torch: Option<Spread>,
-    /// PyTorch's time over ours, median of the rounds: above 1 we are faster.
-    speedup: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct Report {
-    batch_size: u32,
-    rounds: u32,
-    steps: u32,
-    threads: usize,
-    torch: Option<String>,
-    models: Vec<Row>,
+pub(crate) fn run(args: &Args) -> Result<()> {
+    match &args.what {
+        What::Models(args) => models::run(args),
+        What::Ops(args) => ops::run(args),
+    }
 }
 
 /// Median and range over the rounds.
@@ -85,163 +46,9 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         Self { median: sorted[sorted.len() / 2], least: sorted[0], most: sorted[sorted.len() - 1] }
     }
-}
 
-pub(crate) fn run(args: &Args) -> Result<()> {
-    let What::Models(args) = &args.what;
-    let entries = entries(&args.names)?;
-    let threads = candle_core::utils::get_num_threads();
-    let mut torch = args.python.as_ref().map(|python| Torch::start(python, threads)).transpose()?;
-    let mut models = Vec::new();
-    for entry in entries {
-        models.push(measure(entry, args, torch.as_mut())?);
+    /// The median of `a[i] / b[i]`: both were measured in round `i`.
+    fn ratio(a: &[f64], b: &[f64]) -> f64 {
+        Self::of(&a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>()).median
     }
-    let version = torch.as_ref().map(|torch| torch.version.clone());
-    let Models { batch_size, rounds, steps, json, .. } = *args;
-    let report = Report { batch_size, rounds, steps, threads, torch: version, models };
-    if json { output::json(&report) } else { print(&report) }
-}
-
-fn entries(names: &[String]) -> Result<Vec<&'static Entry>> {
-    let all: Vec<&str> = ZOO.iter().map(|entry| entry.name).collect();
-    if names.is_empty() {
-        return Ok(ZOO.iter().collect());
-    }
-    names
-        .iter()
-        .map(|name| nn_vision::find(name).ok_or_else(|| failure::unknown("model", name, &all)))
-        .collect()
-}
-
-fn measure(entry: &'static Entry, args: &Models, mut torch: Option<&mut Torch>) -> Result<Row> {
-    let mut ours = Ours::new(entry, args.batch_size as usize)?;
-    ours.seconds_a_step(args.steps)?;
-    if let Some(torch) = torch.as_deref_mut() {
-        torch.seconds_a_step(entry, args)?;
-    }
-    let (mut here, mut there) = (Vec::new(), Vec::new());
-    for _ in 0..args.rounds {
-        here.push(1e3 * ours.seconds_a_step(args.steps)?);
-        if let Some(torch) = torch.as_deref_mut() {
-            there.push(1e3 * torch.seconds_a_step(entry, args)?);
-        }
-    }
-    let ratios: Vec<f64> = there.iter().zip(&here).map(|(there, here)| there / here).collect();
-    Ok(Row {
-        model: entry.name,
-        ours: Spread::of(&here),
-        torch: torch.is_some().then(|| Spread::of(&there)),
-        speedup: torch.is_some().then(|| Spread::of(&ratios).median),
-    })
-}
-
-/// This workspace's side.
-struct Ours {
-    model: Box<dyn Layer>,
-    sgd: Optimizer,
-    images: Tensor,
-    labels: Tensor,
-    step: u64,
-}
-
-impl Ours {
-    fn new(entry: &Entry, batch: usize) -> Result<Self> {
-        let store = ParamStore::new(0);
-        let model = (entry.build)(store.vb(DType::F32, &Device::Cpu), entry.num_classes)?;
-        let sgd = Optimizer::new(Rule::Sgd(Sgd { momentum: 0.9, ..Sgd::default() }), store.parameters())?;
-        let mut draws = Random::new(0).at("bench").draws();
-        let [c, h, w] = entry.input;
-        let pixels: Vec<f32> = (0..batch * c * h * w).map(|_| draws.normal() as f32).collect();
-        let labels: Vec<u32> = (0..batch).map(|_| draws.below(entry.num_classes as u32)).collect();
-        let images = Tensor::from_vec(pixels, (batch, c, h, w), &Device::Cpu)?;
-        Ok(Self { model, sgd, images, labels: Tensor::from_vec(labels, batch, &Device::Cpu)?, step: 0 })
-    }
-
-    fn seconds_a_step(&mut self, steps: u32) -> Result<f64> {
-        let began = Instant::now();
-        for _ in 0..steps {
-            self.step += 1;
-            let logits = self.model.call(&self.images, &Ctx::train(0).step(self.step))?;
-            let loss = ops::cross_entropy(&logits, &self.labels, ops::Reduction::Mean)?;
-            self.sgd.step(&loss.backward()?, 0.01)?;
-        }
-        Ok(began.elapsed().as_secs_f64() / f64::from(steps))
-    }
-}
-
-/// PyTorch in a process of its own, idle while the other side runs.
-struct Torch {
-    child: Child,
-    ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
-    version: String,
-}
-
-impl Torch {
-    fn start(python: &PathBuf, threads: usize) -> Result<Self> {
-        let golden = workspace::root().join("tests/golden");
-        let mut child = Command::new(python)
-            .args(["-u", "-c", include_str!("bench/torch.py")])
-            .arg(golden)
-            .arg(threads.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {}", python.display()))?;
-        let (Some(ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            unreachable!("both were asked for")
-        };
-        let mut torch = Self { child, ask, answers: BufReader::new(answers), version: String::new() };
-        torch.version =
-            torch.answer().advise("--python needs a Python that has torch, numpy and safetensors")?;
-        Ok(torch)
-    }
-
-    fn answer(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).context("cannot read from Python")?;
-        ensure!(!line.is_empty(), "Python ended without an answer");
-        Ok(line.trim().to_owned())
-    }
-
-    fn seconds_a_step(&mut self, entry: &Entry, args: &Models) -> Result<f64> {
-        writeln!(self.ask, "{} {} {}", entry.name, args.batch_size, args.steps)
-            .context("cannot write to Python")?;
-        let answer = self.answer()?;
-        answer.parse().with_context(|| format!("Python answered {answer:?} instead of seconds"))
-    }
-}
-
-impl Drop for Torch {
-    fn drop(&mut self) {
-        // It would end with our end of its input; waiting for that is not worth an error.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn print(report: &Report) -> Result<()> {
-    let right = |name| (name, Align::Right);
-    let columns = [
-        ("model", Align::Left),
-        right("ms a step"),
-        right("range"),
-        right("PyTorch"),
-        right("range"),
-        right("times as fast"),
-    ];
-    let mut table = Table::new(&columns);
-    let cells = |s: Spread| [format!("{:.2}", s.median), format!("{:.2}–{:.2}", s.least, s.most)];
-    for row in &report.models {
-        let ours = cells(row.ours);
-        let torch = row.torch.map(cells).unwrap_or_default();
-        let speedup = row.speedup.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
-        table.row([row.model.to_owned()].into_iter().chain(ours).chain(torch).chain([speedup]));
-    }
-    let torch = report.torch.as_ref().map(|version| format!(", PyTorch {version}")).unwrap_or_default();
-    output::note(format!(
-        "Training steps of {} images, {} threads, median and range of {} rounds of {} steps{torch}",
-        report.batch_size, report.threads, report.rounds, report.steps
-    ));
-    output::line(table)
 }

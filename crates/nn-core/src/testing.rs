@@ -1,9 +1,13 @@
-//! Checks for tests: gradients by finite differences, closeness of tensors, seeded inputs.
+//! Checks for tests: gradients by finite differences, closeness of tensors, seeded inputs, reference numbers.
+
+mod golden;
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 
 use crate::ensure;
 use crate::random::Random;
+
+pub use golden::Golden;
 
 /// Standard normal numbers in `f64`, the same for the same seed and shape.
 ///

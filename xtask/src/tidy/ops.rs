@@ -58,6 +58,8 @@ const NO_OP: &[(&str, &str)] = &[
     ("mod", "a list of re-exports"),
     ("kernel", "the bridge; its own tests check a gradient through it"),
     ("window", "output sizes shared by convolution and pooling"),
+    ("saved", "what an op keeps for its backward pass; checked through each"),
+    ("precision", "types; checked through every op"),
     ("padding", "an enum; checked through convolution and pooling"),
     ("pooling", "what the pooling ops share; checked through each"),
     ("pointwise", "the bridge of activations; checked through each"),

@@ -18,7 +18,9 @@ mod oracle;
 mod padding;
 mod pointwise;
 mod pooling;
+mod precision;
 mod reduction;
+mod saved;
 mod softmax;
 pub(crate) mod window;
 

@@ -1,6 +1,6 @@
 //! For the tests of this folder: a kernel against its portable twin.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 
 use crate::ensure;
 use crate::testing::{assert_close, randn};
@@ -46,4 +46,34 @@ pub(super) fn with_gradients(
     let grads = y.mul(&weight)?.sum_all()?.backward()?;
     let dx = vars.iter().map(|v| grads.get(v).cloned()).collect();
     Ok((y, dx))
+}
+
+/// Demands that `f` computes in `f32` what it is given in half precision, gradients too, and refuses integers by name.
+pub(super) fn assert_types(
+    name: &str,
+    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+    inputs: &[Tensor],
+) -> Result<()> {
+    let cast = |dtype| inputs.iter().map(|x| x.to_dtype(dtype)).collect::<Result<Vec<_>>>();
+    for (dtype, unit) in [(DType::F16, 1e-3), (DType::BF16, 8e-3)] {
+        let halves = cast(dtype)?;
+        let (y, dx) = with_gradients(&f, &halves)?;
+        ensure!(y.dtype() == dtype, "{name} of {dtype:?} is {:?}", y.dtype());
+        let wide = halves.iter().map(|x| x.to_dtype(DType::F32)).collect::<Result<Vec<_>>>()?;
+        let (z, dz) = with_gradients(&f, &wide)?;
+        assert_close(&y, &z, unit, unit * 1e-2)?;
+        for pair in dx.iter().zip(&dz) {
+            let (Some(a), Some(b)) = pair else { candle_core::bail!("{name} of {dtype:?} lacks a gradient") };
+            // The output's gradient was rounded before it came in.
+            let largest = b.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+            assert_close(a, b, 2.0 * unit, unit * f64::from(largest))?;
+        }
+    }
+    let Err(error) = f(&cast(DType::U32)?) else { candle_core::bail!("{name} takes integers") };
+    let error = error.to_string();
+    ensure!(
+        error.contains(name) && error.contains("U32"),
+        "{name} does not name the type it refuses: {error}"
+    );
+    Ok(())
 }

@@ -1,0 +1,91 @@
+//! Convolutions of the classic networks.
+
+use nn_core::ops::{Convolution, Padding, conv2d};
+
+use super::case::{Case, Input, Work, fixed, trained};
+
+/// `batch × c_in → c_out`, image side, kernel, stride.
+type Size = (usize, usize, usize, usize, usize, usize);
+
+/// Stages of ResNets at batch 8 and 1.
+const STAGES: &[Size] = &[
+    (8, 64, 64, 56, 3, 1),
+    (8, 128, 128, 28, 3, 1),
+    (8, 256, 256, 14, 3, 1),
+    (8, 512, 512, 7, 3, 1),
+    (1, 64, 64, 56, 3, 1),
+    (1, 128, 128, 28, 3, 1),
+    (1, 256, 256, 14, 3, 1),
+    (1, 512, 512, 7, 3, 1),
+    (8, 64, 128, 56, 3, 2),
+    (8, 256, 64, 56, 1, 1),
+    (8, 64, 256, 56, 1, 1),
+    (8, 1024, 256, 14, 1, 1),
+    (8, 512, 2048, 7, 1, 1),
+    (1, 256, 64, 56, 1, 1),
+    (8, 256, 512, 56, 1, 2),
+];
+
+/// First layers, whose input is not trained: ResNet, AlexNet, VGG, Inception, LeNet-5, the tutorials' CNN.
+const FIRST: &[Size] = &[
+    (8, 3, 64, 224, 7, 2),
+    (8, 3, 64, 224, 11, 4),
+    (8, 3, 64, 224, 3, 1),
+    (8, 3, 32, 299, 3, 2),
+    (1, 3, 64, 224, 7, 2),
+    (64, 1, 6, 28, 5, 1),
+    (1, 1, 6, 28, 5, 1),
+    (64, 1, 16, 28, 5, 1),
+];
+
+/// Later layers of small networks.
+const SMALL: &[Size] = &[(64, 6, 16, 14, 5, 1), (1, 6, 16, 14, 5, 1), (64, 16, 32, 14, 5, 1)];
+
+/// Of MobileNets: channels, image side, stride.
+const DEPTHWISE: &[(usize, usize, usize, usize)] =
+    &[(8, 32, 112, 1), (8, 96, 112, 2), (8, 144, 56, 1), (8, 384, 14, 1), (8, 960, 7, 1), (1, 144, 56, 1)];
+
+pub(super) fn cases() -> Vec<Case> {
+    let stages = STAGES.iter().chain(SMALL).map(|size| case(*size, trained));
+    let first = FIRST.iter().map(|size| case(*size, fixed));
+    stages.chain(first).chain(DEPTHWISE.iter().map(|size| depthwise(*size))).collect()
+}
+
+fn case((batch, c_in, c_out, side, kernel, stride): Size, input: fn(&[usize]) -> Input) -> Case {
+    let pad = if kernel == 11 { 2 } else { kernel / 2 };
+    let out = (side + 2 * pad - kernel) / stride + 1;
+    let macs = (batch * c_out * out * out * c_in * kernel * kernel) as f64;
+    let gradients = if c_in > 3 { 2.0 } else { 1.0 };
+    let p =
+        Convolution { stride: [stride; 2], padding: Padding::Symmetric([pad; 2]), ..Convolution::default() };
+    Case::new(
+        "conv2d",
+        format!("{batch}×{c_in}→{c_out}, {side}², k{kernel} s{stride}"),
+        [input(&[batch, c_in, side, side]), trained(&[c_out, c_in, kernel, kernel])],
+        move |x| conv2d(&x[0], &x[1], None, p),
+    )
+    .work(Work::MultiplyAdds(macs), Work::MultiplyAdds((1.0 + gradients) * macs))
+    .candle(move |x| x[0].conv2d(&x[1], pad, stride, 1, 1))
+    .torch(format!("F.conv2d(x[0], x[1], stride={stride}, padding={pad})"))
+}
+
+fn depthwise((batch, channels, side, stride): (usize, usize, usize, usize)) -> Case {
+    let p = Convolution {
+        stride: [stride; 2],
+        padding: Padding::Symmetric([1, 1]),
+        groups: channels,
+        ..Convolution::default()
+    };
+    let (read, written) = (batch * channels * side * side, batch * channels * (side / stride).pow(2));
+    let forward = 4.0 * (read + written) as f64;
+    Case::new(
+        "depthwise",
+        format!("{batch}×{channels}, {side}², k3 s{stride}"),
+        [trained(&[batch, channels, side, side]), trained(&[channels, 1, 3, 3])],
+        move |x| conv2d(&x[0], &x[1], None, p),
+    )
+    // Backward: read the gradient and the input, write the input's gradient.
+    .work(Work::Bytes(forward), Work::Bytes(forward + 4.0 * (written + 2 * read) as f64))
+    .candle(move |x| x[0].conv2d(&x[1], 1, stride, 1, channels))
+    .torch(format!("F.conv2d(x[0], x[1], stride={stride}, padding=1, groups={channels})"))
+}
