@@ -48,11 +48,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.features.is_empty() {
         return Cargo { args: vec!["build", "--release", "--workspace"], environment: &[] }.run();
     }
-    let environment = if args.features.contains(&Feature::Cuda) {
-        cuda(args.toolkit.as_deref())?
-    } else {
-        Vec::new()
-    };
+    let environment =
+        if args.features.contains(&Feature::Cuda) { cuda(args.toolkit.as_deref())? } else { Vec::new() };
     let environment: Vec<(&str, &str)> = environment.iter().map(|(k, v)| (*k, v.as_str())).collect();
     let names: Vec<&str> = args.features.iter().map(|feature| feature.name()).collect();
     let names = names.join(",");
@@ -82,7 +79,9 @@ fn cuda(toolkit: Option<&Path>) -> Result<Vec<(&'static str, String)>> {
         HOMES.map(|name| (name, home.to_string_lossy().into_owned())).into();
     environment.push(("PATH", path.to_string_lossy().into_owned()));
     if env::var_os("CUDA_COMPUTE_CAP").is_none() && !has_card() {
-        output::note(format!("no card here: kernels are compiled for compute capability {COMPUTE_CAPABILITY}"));
+        output::note(format!(
+            "no card here: kernels are compiled for compute capability {COMPUTE_CAPABILITY}"
+        ));
         environment.push(("CUDA_COMPUTE_CAP", COMPUTE_CAPABILITY.to_owned()));
     }
     Ok(environment)
@@ -91,7 +90,9 @@ fn cuda(toolkit: Option<&Path>) -> Result<Vec<(&'static str, String)>> {
 fn missing(toolkit: Option<&Path>) -> String {
     match toolkit {
         Some(given) => format!("--toolkit {}: there is no bin/nvcc", given.display()),
-        None => format!("no CUDA compiler: looked for bin/nvcc in {}, PATH, /usr/local/cuda", HOMES.join(", ")),
+        None => {
+            format!("no CUDA compiler: looked for bin/nvcc in {}, PATH, /usr/local/cuda", HOMES.join(", "))
+        }
     }
 }
 

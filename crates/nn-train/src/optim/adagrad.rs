@@ -32,7 +32,10 @@ impl Default for Adagrad {
 impl Adagrad {
     pub(super) fn check(&self) -> Result<()> {
         let Self { lr_decay, initial_accumulator_value: start, eps, .. } = *self;
-        ensure!(lr_decay.is_finite() && lr_decay >= 0.0, "Adagrad: lr_decay must be 0 or more, got {lr_decay}");
+        ensure!(
+            lr_decay.is_finite() && lr_decay >= 0.0,
+            "Adagrad: lr_decay must be 0 or more, got {lr_decay}"
+        );
         ensure!(
             start.is_finite() && start >= 0.0,
             "Adagrad: initial_accumulator_value must be 0 or more, got {start}"
