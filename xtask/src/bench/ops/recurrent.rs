@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use nn_core::ops::{self, Nonlinearity, RecurrentOptions, RecurrentWeights};
 
-use super::case::{Case, Work, trained};
+use super::case::{Case, Work, trained, weights};
 
 /// Batch, steps, inputs, units.
 type Size = (usize, usize, usize, usize);
@@ -71,24 +71,23 @@ fn case(kind: &'static Kind, (batch, steps, input, hidden): Size) -> Case {
         format!("{batch}×{steps}, {input}→{hidden}"),
         [
             trained(&[batch, steps, input]),
-            trained(&[rows, input]),
-            trained(&[rows, hidden]),
-            trained(&[rows]),
-            trained(&[rows]),
+            weights(&[rows, input]),
+            weights(&[rows, hidden]),
+            weights(&[rows]),
+            weights(&[rows]),
         ],
-        move |x| (kind.ours)(&x[0], &weights(x, hidden)?),
+        |x| (kind.ours)(&x[0], &parameters(x)),
     )
     .work(Work::MultiplyAdds(macs), Work::MultiplyAdds(3.0 * macs))
-    .candle(move |x| unrolled(kind, &x[0], &weights(x, hidden)?))
+    .candle(|x| unrolled(kind, &x[0], &parameters(x)))
     .setup(format!("m = torch.nn.{}({input}, {hidden}, batch_first=True)", kind.torch))
     .torch("m(x[0])[0]")
 }
 
-/// The inputs after `x`, scaled so that no gate saturates, as PyTorch's start values are.
-fn weights(x: &[Tensor], hidden: usize) -> Result<RecurrentWeights> {
+/// The inputs after `x`.
+fn parameters(x: &[Tensor]) -> RecurrentWeights {
     let [w_ih, w_hh, b_ih, b_hh] = [1, 2, 3, 4].map(|i| x[i].clone());
-    let _ = hidden;
-    Ok(RecurrentWeights { w_ih, w_hh, b_ih: Some(b_ih), b_hh: Some(b_hh) })
+    RecurrentWeights { w_ih, w_hh, b_ih: Some(b_ih), b_hh: Some(b_hh) }
 }
 
 /// The loop of `candle_nn`'s `RNN::seq` and its `states_to_tensor`.
