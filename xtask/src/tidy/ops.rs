@@ -65,6 +65,7 @@ const NO_OP: &[(&str, &str)] = &[
     ("pooling", "what the pooling ops share; checked through each"),
     ("pointwise", "the bridge of activations; checked through each"),
     ("loss", "the bridge of losses; checked through each"),
+    ("labels", "classes and weights; checked through every loss that takes them"),
     ("reduction", "an enum; checked through every loss"),
     ("oracle", "for tests: a kernel against its portable twin"),
 ];
