@@ -9,6 +9,7 @@ pub(crate) mod direct;
 mod element;
 pub(crate) mod gemm;
 mod math;
+pub(crate) mod moments;
 pub(crate) mod parallel;
 pub(crate) mod patches;
 pub(crate) mod phases;

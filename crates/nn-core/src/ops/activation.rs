@@ -5,7 +5,7 @@
 
 use candle_core::{Module, Result, Tensor};
 
-use super::pointwise::{Pointwise, Seen, apply};
+use super::pointwise::{Pointwise, Seen, Visitor, apply};
 use crate::cpu::Element;
 
 /// `max(0, x)`, of any shape; its derivative at 0 is 0.
@@ -105,15 +105,30 @@ impl Activation {
     }
 }
 
+impl Activation {
+    /// Hands the function over by its own type.
+    pub(super) fn visit<V: Visitor>(self, visitor: V) -> V::Output {
+        match self {
+            Self::Relu => visitor.visit(Relu),
+            Self::LeakyRelu { slope } => visitor.visit(LeakyRelu { slope }),
+            Self::Relu6 => visitor.visit(Relu6),
+            Self::Sigmoid => visitor.visit(Sigmoid),
+            Self::Tanh => visitor.visit(Tanh),
+        }
+    }
+}
+
 impl Module for Activation {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match *self {
-            Self::Relu => relu(x),
-            Self::LeakyRelu { slope } => leaky_relu(x, slope),
-            Self::Relu6 => relu6(x),
-            Self::Sigmoid => sigmoid(x),
-            Self::Tanh => tanh(x),
+        struct Apply<'a>(&'a Tensor);
+        impl Visitor for Apply<'_> {
+            type Output = Result<Tensor>;
+
+            fn visit<P: Pointwise>(self, f: P) -> Result<Tensor> {
+                apply(f, self.0)
+            }
         }
+        self.visit(Apply(x))
     }
 }
 

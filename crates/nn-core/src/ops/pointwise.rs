@@ -31,6 +31,13 @@ pub(super) trait Pointwise: Copy + Send + Sync + 'static {
     fn portable(self, x: &Tensor) -> Result<Tensor>;
 }
 
+/// What takes any [`Pointwise`]: a closure that is generic.
+pub(super) trait Visitor {
+    type Output;
+
+    fn visit<P: Pointwise>(self, f: P) -> Self::Output;
+}
+
 /// `f` of every element.
 pub(super) fn apply<P: Pointwise>(f: P, x: &Tensor) -> Result<Tensor> {
     if on_cpu(&[x]) { apply1(Map(f), x) } else { f.portable(x) }
