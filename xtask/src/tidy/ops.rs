@@ -66,6 +66,9 @@ const NO_OP: &[(&str, &str)] = &[
     ("pointwise", "the bridge of activations; checked through each"),
     ("loss", "the bridge of losses; checked through each"),
     ("labels", "classes and weights; checked through every loss that takes them"),
+    ("norm", "what batch, group and instance norm share; checked through each"),
+    ("row_norm", "what layer and RMS norm share; checked through each"),
+    ("fused", "an activation inside another op; checked through each"),
     ("reduction", "an enum; checked through every loss"),
     ("oracle", "for tests: a kernel against its portable twin"),
 ];

@@ -115,34 +115,57 @@ pub(crate) struct Columns {
     pub(crate) start: usize,
 }
 
+/// [`by_chunks`] whose tasks also find something out: what `f` returns, in the order of the stretches.
+pub(crate) fn by_chunks_finding<T: Copy + Send, R: Send>(
+    len: usize,
+    chunk: usize,
+    work: usize,
+    f: impl Fn(usize, &mut Blank<'_, T>) -> R + Sync + Send,
+) -> (Vec<T>, Vec<R>) {
+    by_columns_finding([1, 1, len], chunk, work, |at, rows| f(at.start / chunk, &mut rows[0]))
+}
+
 /// A vector of `[slabs, rows, columns]`, made in blocks of all rows by at most `block` columns.
 ///
 /// `f` fills, for each row, the stretch of it that lies in the block.
 pub(crate) fn by_columns<T: Copy + Send>(
-    [slabs, rows, columns]: [usize; 3],
+    shape: [usize; 3],
     block: usize,
     work: usize,
     f: impl Fn(Columns, &mut [Blank<'_, T>]) + Sync + Send,
 ) -> Vec<T> {
-    build(slabs * rows * columns, |slots| {
+    by_columns_finding(shape, block, work, f).0
+}
+
+/// [`by_columns`] whose tasks also find something out: what `f` returns, slab by slab in the order of the columns.
+pub(crate) fn by_columns_finding<T: Copy + Send, R: Send>(
+    [slabs, rows, columns]: [usize; 3],
+    block: usize,
+    work: usize,
+    f: impl Fn(Columns, &mut [Blank<'_, T>]) -> R + Sync + Send,
+) -> (Vec<T>, Vec<R>) {
+    let mut found = Vec::new();
+    let made = build(slabs * rows * columns, |slots| {
         let mut tasks = Vec::new();
         for (slab, slots) in slots.chunks_mut((rows * columns).max(1)).enumerate() {
             let first = tasks.len();
             for start in (0..columns).step_by(block) {
-                tasks.push((Columns { slab, start }, Vec::with_capacity(rows)));
+                tasks.push((Columns { slab, start }, Vec::with_capacity(rows), None));
             }
             for row in slots.chunks_mut(columns) {
-                for (stretch, (_, blanks)) in row.chunks_mut(block).zip(&mut tasks[first..]) {
+                for (stretch, (_, blanks, _)) in row.chunks_mut(block).zip(&mut tasks[first..]) {
                     blanks.push(Blank::new(stretch));
                 }
             }
         }
         for_each_chunk(&mut tasks, 1, work, |_, task| {
-            let (at, blanks) = &mut task[0];
-            f(*at, blanks);
+            let (at, blanks, found) = &mut task[0];
+            *found = Some(f(*at, blanks));
             assert!(blanks.iter().all(|b| b.full), "a stretch of a new vector was left unwritten");
         });
-    })
+        found.extend(tasks.into_iter().filter_map(|(_, _, found)| found));
+    });
+    (made, found)
 }
 
 /// A vector of `len` elements all of which `write` must write.
@@ -184,6 +207,18 @@ mod tests {
             });
             assert_eq!(made, (0..slabs * rows * columns).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn what_tasks_find_comes_in_their_order() {
+        let (made, found) = by_chunks_finding(7, 3, 1_000_000, |i, blank| (i, blank.fill(|j| j).len()));
+        assert_eq!(made, [0, 1, 2, 0, 1, 2, 0]);
+        assert_eq!(found, [(0, 3), (1, 3), (2, 1)]);
+        let (_, found) = by_columns_finding([2, 3, 5], 2, 1_000_000, |at, blanks| {
+            blanks.iter_mut().for_each(|blank| drop(blank.fill(|_| 0)));
+            (at.slab, at.start)
+        });
+        assert_eq!(found, [(0, 0), (0, 2), (0, 4), (1, 0), (1, 2), (1, 4)]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod element;
 pub(crate) mod gemm;
 mod lanes;
 mod math;
+pub(crate) mod moments;
 pub(crate) mod panels;
 pub(crate) mod parallel;
 pub(crate) mod patches;

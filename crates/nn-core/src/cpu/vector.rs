@@ -14,10 +14,10 @@ use super::simd::vectorised;
 pub(crate) const CHUNK: usize = 16_384;
 
 /// Elements summed in their own type before their sum joins one in `f64`.
-const PIECE: usize = 1024;
+pub(super) const PIECE: usize = 1024;
 
 /// Accumulators of a sum or maximum: one 512-bit register of `f32`.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// `f` of each element; `cost` is its number of elementary operations.
 pub(crate) fn map<T: Element>(x: &[T], cost: usize, f: impl Fn(T) -> T + Sync + Send) -> Vec<T> {
@@ -164,7 +164,7 @@ pub(crate) fn larger<T: Element>(a: T, b: T) -> T {
 
 /// Combines lanes by halves: a tree, always the same.
 #[inline(always)]
-fn join<T: Element>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
+pub(super) fn join<T: Element>(mut lanes: [T; LANES], f: impl Fn(T, T) -> T) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
