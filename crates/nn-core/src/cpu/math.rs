@@ -102,12 +102,12 @@ pub(super) fn normal_cdf(x: f32) -> f32 {
     let a = a.mul_add(u, -1.187_269_4e-3);
     let a = a.mul_add(u, 9.973_54e-3);
     let a = a.mul_add(u, -6.649_038e-2);
-    let a = a.mul_add(u, 0.398_942_28);
+    let a = a.mul_add(u, 0.398_942_3);
     let near = x.mul_add(a, 0.5);
     // Further out: Φ(−x) = e^(−x²/2) · M(t) with t = 1 / (1 + 0.3 x), of degree 7 over 1.5 ≤ x ≤ 14.
     let t = 1.0 / 0.3f32.mul_add(size, 1.0);
-    let m = (-3.908_272_4e-2f32).mul_add(t, 4.103_257_8e-2);
-    let m = m.mul_add(t, 7.362_896_5e-2);
+    let m = (-3.908_272_4e-2f32).mul_add(t, 4.103_258e-2);
+    let m = m.mul_add(t, 7.362_896e-2);
     let m = m.mul_add(t, 6.975_941e-2);
     let m = m.mul_add(t, 0.116_539_37);
     let m = m.mul_add(t, 0.117_952_04);
