@@ -20,24 +20,32 @@ pub(super) const PIECE: usize = 1024;
 pub(super) const LANES: usize = 16;
 
 /// `f` of each element; `cost` is its number of elementary operations.
-pub(crate) fn map<T: Element>(x: &[T], cost: usize, f: impl Fn(T) -> T + Sync + Send) -> Vec<T> {
+///
+/// It is copied to each task, here and below: what it holds then cannot be in the memory that a loop writes to, and the
+/// loop becomes one of vectors. So let it hold numbers by value, by `move`.
+pub(crate) fn map<T: Element>(x: &[T], cost: usize, f: impl Fn(T) -> T + Sync + Send + Copy) -> Vec<T> {
     by_chunks(x.len(), CHUNK, cost * x.len(), |i, y| {
         let x = &x[CHUNK * i..][..y.len()];
         vectorised(
             #[inline(always)]
-            || y.map(x, &f).len(),
+            move || y.map(x, f).len(),
         );
     })
 }
 
 /// `f` of each pair of elements of two equally long vectors.
-pub(crate) fn map2<T: Element>(a: &[T], b: &[T], cost: usize, f: impl Fn(T, T) -> T + Sync + Send) -> Vec<T> {
+pub(crate) fn map2<T: Element>(
+    a: &[T],
+    b: &[T],
+    cost: usize,
+    f: impl Fn(T, T) -> T + Sync + Send + Copy,
+) -> Vec<T> {
     assert_eq!(a.len(), b.len(), "lengths differ");
     by_chunks(a.len(), CHUNK, cost * a.len(), |i, y| {
         let [a, b] = [a, b].map(|x| &x[CHUNK * i..][..y.len()]);
         vectorised(
             #[inline(always)]
-            || y.map2(a, b, &f).len(),
+            move || y.map2(a, b, f).len(),
         );
     })
 }
@@ -46,14 +54,14 @@ pub(crate) fn map2<T: Element>(a: &[T], b: &[T], cost: usize, f: impl Fn(T, T) -
 pub(crate) fn map3<T: Element>(
     [a, b, c]: [&[T]; 3],
     cost: usize,
-    f: impl Fn(T, T, T) -> T + Sync + Send,
+    f: impl Fn(T, T, T) -> T + Sync + Send + Copy,
 ) -> Vec<T> {
     assert!(a.len() == b.len() && a.len() == c.len(), "lengths differ");
     by_chunks(a.len(), CHUNK, cost * a.len(), |i, y| {
         let parts = [a, b, c].map(|x| &x[CHUNK * i..][..y.len()]);
         vectorised(
             #[inline(always)]
-            || y.map3(parts, &f).len(),
+            move || y.map3(parts, f).len(),
         );
     })
 }
@@ -143,9 +151,19 @@ pub(crate) fn sum<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
 /// The largest element of a row, −∞ if there is none; NaN is passed over.
 #[inline(always)]
 pub(crate) fn max<T: Element>(x: &[T]) -> T {
-    let mut lanes = [T::NEG_INFINITY; LANES];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for x in whole {
+    // Several at once: each comparison waits for the one before it.
+    let mut many = [[T::NEG_INFINITY; LANES]; 4];
+    let (blocks, rest) = x.as_chunks::<{ 4 * LANES }>();
+    for block in blocks {
+        for (lanes, x) in many.iter_mut().zip(block.as_chunks::<LANES>().0) {
+            for (lane, &x) in lanes.iter_mut().zip(x) {
+                *lane = larger(*lane, x);
+            }
+        }
+    }
+    let [mut lanes, rows @ ..] = many;
+    let (whole, rest) = rest.as_chunks::<LANES>();
+    for x in rows.iter().chain(whole) {
         for (lane, &x) in lanes.iter_mut().zip(x) {
             *lane = larger(*lane, x);
         }

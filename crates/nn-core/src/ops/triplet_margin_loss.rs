@@ -330,7 +330,8 @@ mod tests {
     fn the_kernel_is_its_portable_twin() -> Result<()> {
         for shape in [&[1usize] as &[usize], &[7], &[0, 3], &[4, 5], &[2, 3, 70], &[130, 300]] {
             for options in [Reduction::Sum, Reduction::None].into_iter().flat_map(options) {
-                for (dtype, tolerance) in [(DType::F64, 1e-11), (DType::F32, 3e-5)] {
+                // Terms are differences of distances, those by powers rounded at each of three hundred.
+                for (dtype, tolerance) in [(DType::F64, 1e-11), (DType::F32, 2e-4)] {
                     let inputs = [1, 2, 3].map(|seed| randn(seed, shape));
                     let inputs =
                         inputs.into_iter().map(|x| x?.to_dtype(dtype)).collect::<Result<Vec<_>>>()?;
