@@ -232,12 +232,7 @@ pub(crate) fn exponential_sum<T: Element>(block: Block<'_, T>) -> (PerColumn<T>,
 /// [`exponential_sum`] of one fibre.
 #[inline(always)]
 pub(crate) fn exponential_sum_of<T: Element>(fibre: &[T]) -> (T, T) {
-    let top = vector::max(fibre);
-    let total = vector::sum(
-        fibre,
-        #[inline(always)]
-        |x| (x - top).exp_nonpositive(),
-    );
+    let (top, total) = vector::exponential_sum(fibre);
     (top, T::of(total))
 }
 
