@@ -99,7 +99,7 @@ fn the_kernel_is_its_portable_twin() -> Result<()> {
                 assert_same(
                     |x| loss(&x[0], &sequences, options),
                     |x| portable(&x[0], &samples, options),
-                    &[x.clone()],
+                    std::slice::from_ref(&x),
                     tolerance,
                 )?;
             }
