@@ -54,26 +54,23 @@ impl Kernel<1> for LogSumExp {
 
     fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
         let axis = Axis::new(x.dims, self.axis);
-        let y = if axis.is_last() {
-            axis.per_fibre(
-                COST,
-                #[inline(always)]
-                |i| {
-                    let (top, rest) = axis::log_sum_exp_of(axis.fibre(&x.data, i));
-                    joined(top, rest)
-                },
-            )
-        } else {
-            axis.per_column(
-                COST,
-                #[inline(always)]
-                |at, y| {
-                    let x = axis.block(&x.data, at);
-                    let (top, rest) = axis::log_sum_exp(x);
-                    y.map2(&top[..x.width], &rest[..x.width], |top, rest| joined(top, rest));
-                },
-            )
-        };
+        let y = axis.facts(
+            COST,
+            #[inline(always)]
+            |i| {
+                let (top, rest) = axis::log_sum_exp_of(axis.fibre(&x.data, i));
+                [joined(top, rest)]
+            },
+            #[inline(always)]
+            |at| {
+                let x = axis.block(&x.data, at);
+                let (top, mut y) = axis::log_sum_exp(x);
+                for (y, &top) in y[..x.width].iter_mut().zip(&top) {
+                    *y = joined(top, *y);
+                }
+                [y]
+            },
+        );
         Ok((y, self.reduced(x.dims)))
     }
 

@@ -198,7 +198,12 @@ mod tests {
                 let options = NllLoss { weight: Some(&weight), ignore_index: 1, reduction };
                 let labels = Labels::read("nll_loss", &x, &targets, options.weight, 1)?;
                 let portable = |x: &[Tensor]| portable(&x[0], &labels, reduction);
-                assert_same(|x| nll_loss(&x[0], &targets, options), portable, std::slice::from_ref(&x), 1e-12)?;
+                assert_same(
+                    |x| nll_loss(&x[0], &targets, options),
+                    portable,
+                    std::slice::from_ref(&x),
+                    1e-12,
+                )?;
             }
         }
         Ok(())
