@@ -44,7 +44,8 @@ fn of_classes() -> Result<Vec<(&'static str, Op)>> {
 }
 
 fn of_elements() -> Result<Vec<(&'static str, Op)>> {
-    let ops: [(&str, fn(&Tensor, &Tensor) -> Result<Tensor>); 5] = [
+    type Plain = fn(&Tensor, &Tensor) -> Result<Tensor>;
+    let ops: [(&str, Plain); 5] = [
         ("l1", |x, t| ops::l1(x, t, Reduction::Mean)),
         ("huber", |x, t| ops::huber(x, t, Huber::default())),
         ("smooth l1", |x, t| ops::smooth_l1(x, t, SmoothL1::default())),
