@@ -12,8 +12,8 @@ cases = Cases(__file__, seed=33)
 
 
 def vectors():
-    for dim in range(3):
-        a, b = torch.randn(2, 3, 4), torch.randn(3, 1)
+    for dim, shape in enumerate([(2, 1, 4), (3, 4), (3, 4)]):
+        a, b = torch.randn(2, 3, 4), torch.randn(shape)
         cases.add(f"cosine_similarity.{dim}", lambda a, b: F.cosine_similarity(a, b, dim), a=a, b=b)
     a, b = torch.randn(2, 4), torch.randn(2, 4)
     a[0] = 0

@@ -6,11 +6,15 @@ use super::blank::{Blank, Columns, by_chunks, by_columns};
 use super::simd::vectorised;
 use super::vector::{self, CHUNK, larger};
 
-/// Columns that are worked on side by side: a kilobyte of `f32` from each row.
+/// Columns that are worked on side by side, at least: a kilobyte of `f32` from each row.
 const BLOCK: usize = 256;
 
+/// And at most, if there are so few rows that they stay in the first-level cache: longer stretches of memory are
+/// fetched ahead.
+const WIDEST: usize = 512;
+
 /// One number for each column of a block.
-pub(crate) type PerColumn<T> = [T; BLOCK];
+pub(crate) type PerColumn<T> = [T; WIDEST];
 
 /// A tensor's shape, seen from one of its axes: the axes before it, it, the axes after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +73,7 @@ impl Axis {
         f: impl Fn(Columns, &mut [Blank<'_, T>]) + Sync + Send,
     ) -> Vec<T> {
         let shape = [self.slabs, self.rows, self.columns];
-        by_columns(shape, BLOCK, cost * shape.iter().product::<usize>(), |at, rows| {
+        by_columns(shape, self.width(), cost * shape.iter().product::<usize>(), |at, rows| {
             vectorised(
                 #[inline(always)]
                 || f(at, rows),
@@ -105,20 +109,22 @@ impl Axis {
         block: impl Fn(Columns) -> [PerColumn<T>; N] + Sync + Send,
     ) -> Vec<T> {
         let [slabs, columns] = self.grid();
-        let many = if self.is_last() { (CHUNK / self.rows.max(1)).clamp(1, BLOCK) } else { BLOCK };
+        let many = if self.is_last() { (CHUNK / self.rows.max(1)).clamp(1, BLOCK) } else { self.width() };
         by_columns([slabs, N, columns], many, cost * self.rows * slabs * columns, |at, rows| {
             vectorised(
                 #[inline(always)]
                 || {
-                    let mut facts = [per_column(T::ZERO); N];
-                    if self.is_last() {
-                        for j in 0..rows[0].len() {
-                            for (facts, x) in facts.iter_mut().zip(fibre(at.start + j)) {
-                                facts[j] = x;
-                            }
+                    if !self.is_last() {
+                        for (row, facts) in rows.iter_mut().zip(&block(at)) {
+                            row.map(&facts[..row.len()], |x| x);
                         }
-                    } else {
-                        facts = block(at);
+                        return;
+                    }
+                    let mut facts = [[T::ZERO; BLOCK]; N];
+                    for j in 0..rows[0].len() {
+                        for (facts, x) in facts.iter_mut().zip(fibre(at.start + j)) {
+                            facts[j] = x;
+                        }
                     }
                     for (row, facts) in rows.iter_mut().zip(&facts) {
                         row.map(&facts[..row.len()], |x| x);
@@ -150,7 +156,12 @@ impl Axis {
         let size = self.rows * self.columns;
         // A slab without rows has nothing to start from.
         let data = data[at.slab * size..][..size].get(at.start..).unwrap_or_default();
-        Block { data, columns: self.columns, width: BLOCK.min(self.columns - at.start) }
+        Block { data, columns: self.columns, width: self.width().min(self.columns - at.start) }
+    }
+
+    /// How many columns a block has.
+    fn width(self) -> usize {
+        (12_288 / self.rows.max(1)).clamp(BLOCK, WIDEST)
     }
 }
 
@@ -190,7 +201,7 @@ pub(crate) fn fold<T: Element>(into: &mut PerColumn<T>, row: &[T], f: impl Fn(T,
 /// The largest element of each column, −∞ if there is none; NaN is passed over.
 #[inline(always)]
 pub(crate) fn max<T: Element>(block: Block<'_, T>) -> PerColumn<T> {
-    let mut top = [T::NEG_INFINITY; BLOCK];
+    let mut top = per_column(T::NEG_INFINITY);
     for row in block.rows() {
         fold(&mut top, row, larger);
     }
@@ -212,7 +223,7 @@ pub(crate) fn exponential_sum<T: Element>(block: Block<'_, T>) -> (PerColumn<T>,
     let mut total = per_column(T::ZERO);
     for row in block.rows() {
         for (total, (&x, &top)) in total.iter_mut().zip(row.iter().zip(&top)) {
-            *total += (x - top).exp();
+            *total += (x - top).exp_nonpositive();
         }
     }
     (top, total)
@@ -221,12 +232,7 @@ pub(crate) fn exponential_sum<T: Element>(block: Block<'_, T>) -> (PerColumn<T>,
 /// [`exponential_sum`] of one fibre.
 #[inline(always)]
 pub(crate) fn exponential_sum_of<T: Element>(fibre: &[T]) -> (T, T) {
-    let top = vector::max(fibre);
-    let total = vector::sum(
-        fibre,
-        #[inline(always)]
-        |x| (x - top).exp(),
-    );
+    let (top, total) = vector::exponential_sum(fibre);
     (top, T::of(total))
 }
 
@@ -234,7 +240,7 @@ pub(crate) fn exponential_sum_of<T: Element>(fibre: &[T]) -> (T, T) {
 #[inline(always)]
 pub(crate) fn log_sum_exp<T: Element>(block: Block<'_, T>) -> (PerColumn<T>, PerColumn<T>) {
     let (top, mut rest) = exponential_sum(block);
-    for rest in &mut rest {
+    for rest in &mut rest[..block.width] {
         *rest = rest.ln();
     }
     (top, rest)
@@ -257,7 +263,7 @@ pub(crate) fn exponentials<T: Element>(x: Block<'_, T>, y: &mut [Blank<'_, T>]) 
             row,
             &top[..x.width],
             #[inline(always)]
-            |x, top| (x - top).exp(),
+            |x, top| (x - top).exp_nonpositive(),
         );
         fold(&mut total, y, |total, y| total + y);
     }
@@ -271,7 +277,7 @@ pub(crate) fn exponentials_of<'y, T: Element>(x: &[T], y: &'y mut Blank<'_, T>) 
     let y = y.map(
         x,
         #[inline(always)]
-        |x| (x - top).exp(),
+        |x| (x - top).exp_nonpositive(),
     );
     let total = vector::sum(y, |y| y);
     (y, total)
@@ -279,7 +285,7 @@ pub(crate) fn exponentials_of<'y, T: Element>(x: &[T], y: &'y mut Blank<'_, T>) 
 
 /// One number for each column.
 pub(crate) fn per_column<T: Element>(x: T) -> PerColumn<T> {
-    [x; BLOCK]
+    [x; WIDEST]
 }
 
 #[cfg(test)]

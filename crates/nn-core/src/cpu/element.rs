@@ -24,6 +24,8 @@ pub(crate) trait Element:
     fn mul_add(self, a: Self, b: Self) -> Self;
     fn abs(self) -> Self;
     fn exp(self) -> Self;
+    /// `eˣ` for `x ≤ 0`, which may be 0 where it is below the normal numbers.
+    fn exp_nonpositive(self) -> Self;
     fn ln(self) -> Self;
     /// `ln(1 + self)` for `self` in `[0, 1]`.
     fn ln_1p(self) -> Self;
@@ -81,5 +83,5 @@ macro_rules! element {
     };
 }
 
-element!(f32, [Some, Some], exp: math::exp, ln: math::ln, ln_1p: math::ln_1p, tanh: math::tanh, sigmoid: math::sigmoid, exp_m1: math::exp_m1, normal_cdf: math::normal_cdf);
-element!(f64, [|_| None, |_| None], exp: f64::exp, ln: f64::ln, ln_1p: f64::ln_1p, tanh: f64::tanh, sigmoid: math::sigmoid_f64, exp_m1: f64::exp_m1, normal_cdf: math::normal_cdf_f64);
+element!(f32, [Some, Some], exp: math::exp, exp_nonpositive: math::exp_nonpositive, ln: math::ln, ln_1p: math::ln_1p, tanh: math::tanh, sigmoid: math::sigmoid, exp_m1: math::exp_m1, normal_cdf: math::normal_cdf);
+element!(f64, [|_| None, |_| None], exp: f64::exp, exp_nonpositive: f64::exp, ln: f64::ln, ln_1p: f64::ln_1p, tanh: f64::tanh, sigmoid: math::sigmoid_f64, exp_m1: f64::exp_m1, normal_cdf: math::normal_cdf_f64);

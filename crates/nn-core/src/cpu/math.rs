@@ -21,6 +21,15 @@ pub(super) fn exp(x: f32) -> f32 {
     (1.0 + p) * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
+/// eˣ for `x ≤ 0`, in two thirds of the instructions: 0 where the result would be below about the least normal number.
+#[inline(always)]
+pub(super) fn exp_nonpositive(x: f32) -> f32 {
+    // From here on 2ⁿ is 0: its exponent is that of no normal number.
+    let x = if x < -88.0 { -88.0 } else { x };
+    let (n, p) = split(x);
+    (1.0 + p) * power_of_two(n)
+}
+
 /// `eˣ = 2ⁿ (1 + p)` with `p` in about `[-0.3, 0.42]`, of full relative precision near 0.
 #[inline(always)]
 fn split(x: f32) -> (i32, f32) {
@@ -39,7 +48,7 @@ fn split(x: f32) -> (i32, f32) {
     (n, (p * r).mul_add(r, r))
 }
 
-/// 2ⁿ for `-126 ≤ n ≤ 127`.
+/// 2ⁿ for `-126 ≤ n ≤ 127`; 0 for `n = -127`.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
@@ -197,9 +206,10 @@ mod tests {
     #[test]
     fn within_two_and_a_half_units_in_the_last_place() {
         type Case = (&'static str, fn(f32) -> f32, fn(f64) -> f64, f32);
-        let cases: [Case; 6] = [
+        let cases: [Case; 7] = [
             ("exp_m1", exp_m1, f64::exp_m1, f32::INFINITY),
             ("exp", exp, f64::exp, f32::INFINITY),
+            ("exp_nonpositive", |x| exp_nonpositive(-x.abs()), |x| (-x.abs()).exp(), 87.3),
             ("tanh", tanh, f64::tanh, f32::INFINITY),
             ("sigmoid", sigmoid, |x| 1.0 / (1.0 + (-x).exp()), f32::INFINITY),
             ("ln", ln, f64::ln, f32::INFINITY),
@@ -235,6 +245,8 @@ mod tests {
     fn special_values() {
         let inf = f32::INFINITY;
         assert_eq!([exp(0.0), exp(-0.0), exp(inf), exp(-inf)], [1.0, 1.0, inf, 0.0]);
+        assert_eq!([exp_nonpositive(0.0), exp_nonpositive(-88.0), exp_nonpositive(-inf)], [1.0, 0.0, 0.0]);
+        assert!((0..=100).all(|i| (0.0..1.3e-38).contains(&exp_nonpositive(-87.3 - 0.01 * i as f32))));
         assert!(exp(88.722_83) < inf && exp(88.722_84) == inf);
         assert!(exp(-103.97) > 0.0 && exp(-103.98) == 0.0);
         assert_eq!([tanh(inf), tanh(-inf), tanh(1e-40)], [1.0, -1.0, 1e-40]);
@@ -244,6 +256,7 @@ mod tests {
         assert_eq!([ln_1p(0.0), ln_1p(1.0)], [0.0, std::f32::consts::LN_2]);
         for (name, y) in [
             ("exp", exp(f32::NAN)),
+            ("exp_nonpositive", exp_nonpositive(f32::NAN)),
             ("tanh", tanh(f32::NAN)),
             ("sigmoid", sigmoid(f32::NAN)),
             ("ln", ln(f32::NAN)),

@@ -20,24 +20,32 @@ pub(super) const PIECE: usize = 1024;
 pub(super) const LANES: usize = 16;
 
 /// `f` of each element; `cost` is its number of elementary operations.
-pub(crate) fn map<T: Element>(x: &[T], cost: usize, f: impl Fn(T) -> T + Sync + Send) -> Vec<T> {
+///
+/// It is copied to each task, here and below: what it holds then cannot be in the memory that a loop writes to, and the
+/// loop becomes one of vectors. So let it hold numbers by value, by `move`.
+pub(crate) fn map<T: Element>(x: &[T], cost: usize, f: impl Fn(T) -> T + Sync + Send + Copy) -> Vec<T> {
     by_chunks(x.len(), CHUNK, cost * x.len(), |i, y| {
         let x = &x[CHUNK * i..][..y.len()];
         vectorised(
             #[inline(always)]
-            || y.map(x, &f).len(),
+            move || y.map(x, f).len(),
         );
     })
 }
 
 /// `f` of each pair of elements of two equally long vectors.
-pub(crate) fn map2<T: Element>(a: &[T], b: &[T], cost: usize, f: impl Fn(T, T) -> T + Sync + Send) -> Vec<T> {
+pub(crate) fn map2<T: Element>(
+    a: &[T],
+    b: &[T],
+    cost: usize,
+    f: impl Fn(T, T) -> T + Sync + Send + Copy,
+) -> Vec<T> {
     assert_eq!(a.len(), b.len(), "lengths differ");
     by_chunks(a.len(), CHUNK, cost * a.len(), |i, y| {
         let [a, b] = [a, b].map(|x| &x[CHUNK * i..][..y.len()]);
         vectorised(
             #[inline(always)]
-            || y.map2(a, b, &f).len(),
+            move || y.map2(a, b, f).len(),
         );
     })
 }
@@ -46,14 +54,14 @@ pub(crate) fn map2<T: Element>(a: &[T], b: &[T], cost: usize, f: impl Fn(T, T) -
 pub(crate) fn map3<T: Element>(
     [a, b, c]: [&[T]; 3],
     cost: usize,
-    f: impl Fn(T, T, T) -> T + Sync + Send,
+    f: impl Fn(T, T, T) -> T + Sync + Send + Copy,
 ) -> Vec<T> {
     assert!(a.len() == b.len() && a.len() == c.len(), "lengths differ");
     by_chunks(a.len(), CHUNK, cost * a.len(), |i, y| {
         let parts = [a, b, c].map(|x| &x[CHUNK * i..][..y.len()]);
         vectorised(
             #[inline(always)]
-            || y.map3(parts, &f).len(),
+            move || y.map3(parts, f).len(),
         );
     })
 }
@@ -143,9 +151,19 @@ pub(crate) fn sum<T: Element>(x: &[T], f: impl Fn(T) -> T) -> f64 {
 /// The largest element of a row, −∞ if there is none; NaN is passed over.
 #[inline(always)]
 pub(crate) fn max<T: Element>(x: &[T]) -> T {
-    let mut lanes = [T::NEG_INFINITY; LANES];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for x in whole {
+    // Several at once: each comparison waits for the one before it.
+    let mut many = [[T::NEG_INFINITY; LANES]; 4];
+    let (blocks, rest) = x.as_chunks::<{ 4 * LANES }>();
+    for block in blocks {
+        for (lanes, x) in many.iter_mut().zip(block.as_chunks::<LANES>().0) {
+            for (lane, &x) in lanes.iter_mut().zip(x) {
+                *lane = larger(*lane, x);
+            }
+        }
+    }
+    let [mut lanes, rows @ ..] = many;
+    let (whole, rest) = rest.as_chunks::<LANES>();
+    for x in rows.iter().chain(whole) {
         for (lane, &x) in lanes.iter_mut().zip(x) {
             *lane = larger(*lane, x);
         }
@@ -154,6 +172,74 @@ pub(crate) fn max<T: Element>(x: &[T]) -> T {
         *lane = larger(*lane, x);
     }
     join(lanes, larger)
+}
+
+/// `(m, Σ e^(x − m))` of a row, where `m` is its largest element.
+///
+/// In one pass, so that the memory's time and the exponentials' overlap: what was summed is scaled down whenever the
+/// largest grows. Without a finite element the sum is 0 or NaN.
+#[inline(always)]
+pub(crate) fn exponential_sum<T: Element>(x: &[T]) -> (T, f64) {
+    let (mut top, mut total) = (T::of(LEAST), 0.0);
+    let mut merge = |(more_top, more): (T, f64)| {
+        let larger = larger(top, more_top);
+        let [old, new] = [top, more_top].map(|top| (top - larger).exp_nonpositive().to_f64());
+        total = total * old + more * new;
+        top = larger;
+    };
+    for piece in x.chunks(4 * PIECE) {
+        let (blocks, rest) = piece.as_chunks::<BLOCK>();
+        if !blocks.is_empty() {
+            let (tops, sums) = lanes_of_exponentials(blocks);
+            let top = join(tops, larger);
+            let mut parts = [T::ZERO; LANES];
+            for (part, (&sum, &lane)) in parts.iter_mut().zip(sums.iter().zip(&tops)) {
+                *part = sum * (lane - top).exp_nonpositive();
+            }
+            merge((top, join(parts, |a, b| a + b).to_f64()));
+        }
+        if !rest.is_empty() {
+            let top = larger(T::of(LEAST), max(rest));
+            merge((
+                top,
+                sum(
+                    rest,
+                    #[inline(always)]
+                    |x| (x - top).exp_nonpositive(),
+                ),
+            ));
+        }
+    }
+    (top, total)
+}
+
+/// Elements of a row that [`exponential_sum`] compares before it takes their exponentials.
+const BLOCK: usize = 8 * LANES;
+
+/// Below all finite numbers that matter, and finite itself: of −∞ nothing could be subtracted.
+const LEAST: f64 = -3e38;
+
+/// `(m, Σ e^(x − m))` for each lane.
+#[inline(always)]
+fn lanes_of_exponentials<T: Element>(blocks: &[[T; BLOCK]]) -> ([T; LANES], [T; LANES]) {
+    let (mut top, mut total) = ([T::of(LEAST); LANES], [T::ZERO; LANES]);
+    for block in blocks {
+        let (vectors, before) = (block.as_chunks::<LANES>().0, top);
+        for x in vectors {
+            for (top, &x) in top.iter_mut().zip(x) {
+                *top = larger(*top, x);
+            }
+        }
+        for (total, (&before, &top)) in total.iter_mut().zip(before.iter().zip(&top)) {
+            *total *= (before - top).exp_nonpositive();
+        }
+        for x in vectors {
+            for (total, (&x, &top)) in total.iter_mut().zip(x.iter().zip(&top)) {
+                *total += (x - top).exp_nonpositive();
+            }
+        }
+    }
+    (top, total)
 }
 
 /// The larger of two numbers; `a` if `b` is NaN.
@@ -198,6 +284,29 @@ mod tests {
             assert_eq!(max(&x), x.iter().copied().fold(f64::NEG_INFINITY, f64::max), "{n} elements");
         }
         assert_eq!(max(&[1.0, f64::NAN, 3.0]), 3.0);
+    }
+
+    #[test]
+    fn sums_of_exponentials() {
+        let inf = f64::INFINITY;
+        for n in [1usize, 5, 128, 129, 1000, 4096, 9001] {
+            // Growing, falling, and huge.
+            for slope in [0.01, -0.02, 100.0] {
+                let x: Vec<f64> = (0..n).map(|i| slope * ((i * 7919) % n + i) as f64).collect();
+                let (top, total) = exponential_sum(&x);
+                assert_eq!(top, max(&x));
+                let truth: f64 = x.iter().map(|x| (x - top).exp()).sum();
+                assert!((total / truth - 1.0).abs() < 1e-12, "{n} elements: {total} is not {truth}");
+            }
+        }
+        let mut x = vec![-inf; 300];
+        assert_eq!(exponential_sum(&x).1, 0.0);
+        x[200] = 3.0;
+        assert_eq!(exponential_sum(&x), (3.0, 1.0));
+        for odd in [f64::NAN, inf] {
+            x[7] = odd;
+            assert!(exponential_sum(&x).1.is_nan());
+        }
     }
 
     #[test]

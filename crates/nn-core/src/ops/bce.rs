@@ -26,8 +26,8 @@ pub fn bce(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tensor> 
 /// No logarithm is below this.
 const LEAST: f64 = -100.0;
 
-/// `x (1 − x)` is no less in a denominator.
-const EPSILON: f64 = 1e-12;
+/// `x (1 − x)` is no less in a denominator; rounded as in PyTorch.
+const EPSILON: f64 = 1e-12f32 as f64;
 
 #[derive(Clone, Copy)]
 struct Bce;
@@ -108,7 +108,8 @@ mod tests {
         assert_eq!(y.to_vec1::<f64>()?, [0.0, 0.0, 100.0, 100.0, -(1e-30f64.ln())]);
         let grads = y.sum_all()?.backward()?;
         let get = |v: &Var| grads.get(v).expect("a variable").to_vec1::<f64>();
-        assert_eq!(get(&x)?, [0.0, 0.0, -1e12, 1e12, -1e12]);
+        let steep = 1.0 / f64::from(1e-12f32);
+        assert_eq!(get(&x)?, [0.0, 0.0, -steep, steep, -steep]);
         let inf = f64::INFINITY;
         assert_eq!(get(&target)?, [inf, -inf, inf, -inf, -(1e-30f64.ln())]);
         Ok(())

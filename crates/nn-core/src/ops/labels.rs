@@ -1,17 +1,23 @@
 //! Class labels: whole numbers that choose one class of each fibre of logits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Result, Tensor, WithDType};
 
+use crate::cpu::blank::by_chunks;
 use crate::cpu::simd::vectorised;
+use crate::cpu::vector::CHUNK;
 use crate::ensure;
 
 /// The label whose places count nothing unless another is chosen, as in PyTorch.
 pub(super) const IGNORE_INDEX: i64 = -100;
 
 /// Stands for a label to ignore: no class, however many there are.
-const IGNORED: u32 = u32::MAX;
+const IGNORED: u32 = u32::MAX - 1;
+
+/// Stands for a label that is neither a class nor to be ignored.
+const MISTAKEN: u32 = u32::MAX;
 
 /// The class of each fibre along axis 1, in row-major order of the targets.
 #[derive(Clone, Debug)]
@@ -48,14 +54,22 @@ impl Labels {
         self.classes.len()
     }
 
+    /// The class at place `i`; nothing if the place is ignored.
+    #[inline(always)]
+    pub(super) fn class(&self, i: usize) -> Option<usize> {
+        let label = self.classes[i];
+        (label != IGNORED).then_some(label as usize)
+    }
+
     /// The class at place `i` and what it counts; nothing if the place is ignored.
     #[inline(always)]
     pub(super) fn at(&self, i: usize) -> Option<(usize, f64)> {
-        let label = self.classes[i];
-        (label != IGNORED).then(|| {
-            let class = label as usize;
-            (class, self.weight.as_ref().map_or(1.0, |weight| weight[class]))
-        })
+        self.class(i).map(|class| (class, self.weight_of(class)))
+    }
+
+    /// Whether classes count differently.
+    pub(super) fn is_weighted(&self) -> bool {
+        self.weight.is_some()
     }
 
     /// What class `c` counts.
@@ -111,30 +125,35 @@ fn checked<I: WithDType + Into<i64>>(
     ignore_index: i64,
 ) -> Result<Vec<u32>> {
     let labels = targets.flatten_all()?.to_vec1::<I>()?;
-    let is_class = |label: i64| (0..classes as i64).contains(&label);
-    // Without a branch a place, since images have a label a pixel.
-    let all_fit = vectorised(
-        #[inline(always)]
-        || {
-            labels.iter().fold(true, |fit, &label| {
-                let label = label.into();
-                fit & (is_class(label) | (label == ignore_index))
-            })
-        },
-    );
-    if !all_fit {
-        let fits = |label: &I| is_class((*label).into()) || (*label).into() == ignore_index;
-        let at = labels.iter().position(|label| !fits(label)).unwrap_or_default();
+    let is_class = move |label: i64| (0..classes as i64).contains(&label);
+    let read = move |label: I| {
+        let label = label.into();
+        let class = if is_class(label) { label as u32 } else { MISTAKEN };
+        if label == ignore_index { IGNORED } else { class }
+    };
+    // Without a branch and on several threads, since images have a label a pixel.
+    let mistaken = AtomicBool::new(false);
+    let checked = by_chunks(labels.len(), CHUNK, 2 * labels.len(), |i, checked| {
+        let labels = &labels[i * CHUNK..][..checked.len()];
+        let largest = vectorised(
+            #[inline(always)]
+            || {
+                checked
+                    .map2(labels, labels, move |label, _| read(label))
+                    .iter()
+                    .fold(0, |largest, &label| label.max(largest))
+            },
+        );
+        if largest == MISTAKEN {
+            mistaken.store(true, Ordering::Relaxed);
+        }
+    });
+    if mistaken.into_inner() {
+        let at = checked.iter().position(|&label| label == MISTAKEN).unwrap_or_default();
         let place = index_of(at, targets.dims());
         candle_core::bail!("{op}: targets must be classes in 0..{classes}, got {} at {place:?}", labels[at]);
     }
-    Ok(vectorised(
-        #[inline(always)]
-        || {
-            let class = |label: i64| if label == ignore_index { IGNORED } else { label as u32 };
-            labels.iter().map(|&label| class(label.into())).collect()
-        },
-    ))
+    Ok(checked)
 }
 
 /// All numbers of a tensor of integers.

@@ -63,9 +63,12 @@ impl Kernel<1> for LogSumExp {
             },
             #[inline(always)]
             |at| {
-                let (mut top, rest) = axis::log_sum_exp(axis.block(&x.data, at));
-                axis::fold(&mut top, &rest, joined);
-                [top]
+                let x = axis.block(&x.data, at);
+                let (top, mut y) = axis::log_sum_exp(x);
+                for (y, &top) in y[..x.width].iter_mut().zip(&top) {
+                    *y = joined(top, *y);
+                }
+                [y]
             },
         );
         Ok((y, self.reduced(x.dims)))

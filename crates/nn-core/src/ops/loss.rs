@@ -75,7 +75,7 @@ impl<L: Elementwise> Kernel<2> for Loss<L> {
                 &target.data,
                 L::COST,
                 #[inline(always)]
-                |x, target| loss.value(x, target),
+                move |x, target| loss.value(x, target),
             );
             return Ok((terms, x.dims.into()));
         }
@@ -84,7 +84,7 @@ impl<L: Elementwise> Kernel<2> for Loss<L> {
             &target.data,
             L::COST,
             #[inline(always)]
-            |x, target| loss.value(x, target),
+            move |x, target| loss.value(x, target),
         );
         Ok(scalar(total * self.reduction.factor(x.data.len() as f64, x.dims)))
     }
@@ -123,7 +123,7 @@ impl<L: Elementwise, const ARGUMENT: usize> Kernel<3> for Gradient<L, ARGUMENT> 
                 [&x.data, &target.data, &dy.data],
                 L::COST,
                 #[inline(always)]
-                |x, target, dy| loss.derivatives(x, target)[ARGUMENT] * dy,
+                move |x, target, dy| loss.derivatives(x, target)[ARGUMENT] * dy,
             ),
             _ => {
                 let dy = dy.data[0] * T::of(reduction.factor(x.data.len() as f64, x.dims));
@@ -132,7 +132,7 @@ impl<L: Elementwise, const ARGUMENT: usize> Kernel<3> for Gradient<L, ARGUMENT> 
                     &target.data,
                     L::COST,
                     #[inline(always)]
-                    |x, target| loss.derivatives(x, target)[ARGUMENT] * dy,
+                    move |x, target| loss.derivatives(x, target)[ARGUMENT] * dy,
                 )
             }
         };

@@ -8,7 +8,7 @@ use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
 use super::labels::{IGNORE_INDEX, Labels, places};
 use super::precision::{half_precision, widen};
 use super::reduction::{Reduction, scalar};
-use crate::cpu::axis::Axis;
+use crate::cpu::axis::{self, Axis};
 use crate::cpu::{Element, vector};
 
 /// Options of [`nll_loss`]; a [`Reduction`] alone will do.
@@ -70,12 +70,24 @@ impl Kernel<1> for Nll {
     const NAME: &'static str = "nll_loss";
 
     fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
-        let Axis { rows, columns, .. } = Axis::new(x.dims, 1);
-        let term = |i: usize| {
-            let hit = self.labels.at(i);
-            hit.map_or(T::ZERO, |(class, weight)| -T::of(weight) * x.data[place(i, class, rows, columns)])
+        let axis = Axis::new(x.dims, 1);
+        let term = |i: usize, logarithm: &dyn Fn(usize) -> T| {
+            self.labels.at(i).map_or(T::ZERO, |(class, weight)| -T::of(weight) * logarithm(class))
         };
-        let terms: Vec<T> = (0..self.labels.len()).map(term).collect();
+        // Of a row it looks at one number; of columns it walks along all rows.
+        let cost = usize::from(!axis.is_last());
+        let terms = axis.facts(
+            cost,
+            |i| [term(i, &|class| axis.fibre(&x.data, i)[class])],
+            |at| {
+                let (x, first, mut terms) =
+                    (axis.block(&x.data, at), axis.column(at), axis::per_column(T::ZERO));
+                for j in 0..x.width {
+                    terms[j] = term(first + j, &|class| x.at(class, j));
+                }
+                [terms]
+            },
+        );
         if self.reduction == Reduction::None {
             return Ok((terms, places(x.dims).into()));
         }
@@ -87,11 +99,6 @@ impl Kernel<1> for Nll {
     }
 }
 
-/// Where class `class` of the `i`th place is in `[slabs, rows, columns]`.
-fn place(i: usize, class: usize, rows: usize, columns: usize) -> usize {
-    (i / columns * rows + class) * columns + i % columns
-}
-
 #[derive(Clone)]
 struct Gradient(Nll);
 
@@ -100,13 +107,32 @@ impl Kernel<2> for Gradient {
 
     fn forward<T: Element>(&self, [x, dy]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
         let Nll { labels, reduction, factor } = &self.0;
-        let Axis { rows, columns, .. } = Axis::new(x.dims, 1);
-        let mut dx = vec![T::ZERO; x.data.len()];
-        for i in 0..labels.len() {
-            let Some((class, weight)) = labels.at(i) else { continue };
+        let axis = Axis::new(x.dims, 1);
+        let hit = |i: usize| {
             let dy = if *reduction == Reduction::None { dy.data[i] } else { dy.data[0] };
-            dx[place(i, class, rows, columns)] = -T::of(weight * factor) * dy;
+            labels.at(i).map(|(class, weight)| (class, -T::of(weight * factor) * dy))
+        };
+        if axis.is_last() {
+            // Memory that is zeros from the start.
+            let mut dx = vec![T::ZERO; x.data.len()];
+            for (i, dx) in dx.chunks_mut(axis.rows).enumerate() {
+                if let Some((class, slope)) = hit(i) {
+                    dx[class] = slope;
+                }
+            }
+            return Ok((dx, x.dims.into()));
         }
+        let dx = axis.by_blocks(1, |at, dx| {
+            for dx in dx.iter_mut() {
+                dx.fill(|_| T::ZERO);
+            }
+            let first = axis.column(at);
+            for j in 0..dx[0].len() {
+                if let Some((class, slope)) = hit(first + j) {
+                    dx[class].get_mut()[j] = slope;
+                }
+            }
+        });
         Ok((dx, x.dims.into()))
     }
 }

@@ -131,7 +131,7 @@ impl Fibrewise for Softmax {
     #[inline(always)]
     fn block<T: Element>(self, x: Block<'_, T>, y: &mut [Blank<'_, T>]) {
         let mut scale = axis::exponentials(x, y);
-        for scale in &mut scale {
+        for scale in &mut scale[..x.width] {
             *scale = T::ONE / *scale;
         }
         for y in y {

@@ -56,7 +56,7 @@ fn task(stretch: usize) -> usize {
 fn map<T: Element>(
     [x, target, weight]: [&[T]; 3],
     dy: &[T],
-    f: impl Fn(T, T, T) -> T + Sync + Send,
+    f: impl Fn(T, T, T) -> T + Sync + Send + Copy,
 ) -> Vec<T> {
     let weight = stretch(weight);
     by_chunks(x.len(), task(weight.len()), Plain::COST * x.len(), |i, y| {
@@ -70,7 +70,7 @@ fn map<T: Element>(
                         let start = i * task(weight.len()) + j * weight.len();
                         let piece = start..start + y.len();
                         let y =
-                            y.map3([&x[piece.clone()], &target[piece.clone()], &weight[..piece.len()]], &f);
+                            y.map3([&x[piece.clone()], &target[piece.clone()], &weight[..piece.len()]], f);
                         match dy {
                             &[dy] => y.iter_mut().for_each(|y| *y *= dy),
                             dy => y.iter_mut().zip(&dy[piece]).for_each(|(y, &dy)| *y *= dy),

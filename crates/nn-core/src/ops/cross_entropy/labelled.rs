@@ -30,25 +30,47 @@ impl Labelled {
         Self { labels, smoothing, reduction, factor, facts: Saved::for_gradients_of(&[x]) }
     }
 
-    /// What label `i` itself has of its target's weight, and its class; nothing if it is ignored.
+    /// What targets have of their weight.
+    fn shares<T: Element>(&self, classes: usize) -> Shares<'_, T> {
+        let (own, part) = (1.0 - self.smoothing, self.smoothing / classes as f64);
+        let weighted = self.labels.is_weighted().then_some(own);
+        let of = |part: f64| (0..classes).map(|c| T::of(part * self.labels.weight_of(c))).collect::<Vec<T>>();
+        Shares {
+            labels: &self.labels,
+            own: T::of(own),
+            weighted: weighted.map(of),
+            spread: (part > 0.0).then(|| of(part)),
+        }
+    }
+}
+
+/// What each target has of its weight: the label itself, and with smoothing every class.
+struct Shares<'a, T> {
+    labels: &'a Labels,
+    /// A label's, if all classes weigh 1.
+    own: T,
+    /// A label's for each class, if they weigh something else.
+    weighted: Option<Vec<T>>,
+    /// Every class's in every target.
+    spread: Option<Vec<T>>,
+}
+
+impl<T: Element> Shares<'_, T> {
+    /// The class at place `i` and its share; nothing if the place is ignored.
     #[inline(always)]
-    fn at<T: Element>(&self, i: usize) -> Option<(usize, T)> {
-        self.labels.at(i).map(|(class, weight)| (class, T::of((1.0 - self.smoothing) * weight)))
+    fn at(&self, i: usize) -> Option<(usize, T)> {
+        self.labels
+            .class(i)
+            .map(|class| (class, self.weighted.as_ref().map_or(self.own, |shares| shares[class])))
     }
 
-    /// What each class has of every target's weight, if there is smoothing.
-    fn spread<T: Element>(&self, classes: usize) -> Option<Vec<T>> {
-        let part = self.smoothing / classes as f64;
-        (part > 0.0).then(|| (0..classes).map(|c| T::of(part * self.labels.weight_of(c))).collect())
-    }
-
     #[inline(always)]
-    fn fibre<T: Element>(&self, i: usize, x: &[T], spread: Option<&[T]>) -> [T; FACTS] {
-        let Some((class, weight)) = self.at::<T>(i) else { return [T::ZERO; FACTS] };
+    fn fibre(&self, i: usize, x: &[T]) -> [T; FACTS] {
+        let Some((class, weight)) = self.at(i) else { return [T::ZERO; FACTS] };
         let (top, total) = axis::exponential_sum_of(x);
         let rest = total.ln();
         let mut term = weight * (rest - (x[class] - top));
-        if let Some(spread) = spread {
+        if let Some(spread) = &self.spread {
             term += T::of(vector::sum2(
                 x,
                 spread,
@@ -60,26 +82,20 @@ impl Labelled {
     }
 
     #[inline(always)]
-    fn block<T: Element>(
-        &self,
-        first: usize,
-        x: Block<'_, T>,
-        spread: Option<&[T]>,
-    ) -> [PerColumn<T>; FACTS] {
+    fn block(&self, first: usize, x: Block<'_, T>) -> [PerColumn<T>; FACTS] {
         let (top, mut scale) = axis::exponential_sum(x);
-        let mut rest = scale;
-        for (rest, scale) in rest.iter_mut().zip(&mut scale) {
+        let (mut rest, mut term) = (scale, axis::per_column(T::ZERO));
+        for (rest, scale) in rest[..x.width].iter_mut().zip(&mut scale) {
             *rest = rest.ln();
             *scale = T::ONE / *scale;
         }
-        let mut term = axis::per_column(T::ZERO);
-        for (row, &part) in x.rows().zip(spread.unwrap_or_default()) {
+        for (row, &part) in x.rows().zip(self.spread.iter().flatten()) {
             for (term, (&x, (&top, &rest))) in term.iter_mut().zip(row.iter().zip(top.iter().zip(&rest))) {
                 *term += part * (rest - (x - top));
             }
         }
         for j in 0..x.width {
-            match self.at::<T>(first + j) {
+            match self.at(first + j) {
                 Some((class, weight)) => term[j] += weight * (rest[j] - (x.at(class, j) - top[j])),
                 None => (term[j], scale[j]) = (T::ZERO, T::ZERO),
             }
@@ -93,13 +109,13 @@ impl Kernel<1> for Labelled {
 
     fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
         let axis = Axis::new(x.dims, 1);
-        let spread = self.spread(axis.rows);
+        let shares = self.shares(axis.rows);
         let facts = axis.facts(
             COST,
             #[inline(always)]
-            |i| self.fibre(i, axis.fibre(&x.data, i), spread.as_deref()),
+            |i| shares.fibre(i, axis.fibre(&x.data, i)),
             #[inline(always)]
-            |at| self.block(axis.column(at), axis.block(&x.data, at), spread.as_deref()),
+            |at| shares.block(axis.column(at), axis.block(&x.data, at)),
         );
         let y = reduced::<T, FACTS>(&facts, x.dims, self.reduction, self.factor);
         if self.facts.is_wanted() {
@@ -141,13 +157,13 @@ impl Gradient {
             None => dx.map(
                 x,
                 #[inline(always)]
-                |x| (x - top).exp() * scale,
+                |x| (x - top).exp_nonpositive() * scale,
             ),
             Some(spread) => dx.map2(
                 x,
                 spread,
                 #[inline(always)]
-                |x, part| (x - top).exp() * scale - part * dy,
+                |x, part| (x - top).exp_nonpositive() * scale - part * dy,
             ),
         };
         dx[class] -= weight * dy;
@@ -164,7 +180,7 @@ impl Gradient {
             dx.map3(
                 [row, top, scale],
                 #[inline(always)]
-                |x, top, scale| (x - top).exp() * scale,
+                |x, top, scale| (x - top).exp_nonpositive() * scale,
             );
         }
         for (dx, &part) in dx.iter_mut().zip(spread.unwrap_or_default()) {
@@ -180,15 +196,15 @@ impl Kernel<3> for Gradient {
 
     fn forward<T: Element>(&self, [x, facts, dy]: [View<'_, T>; 3]) -> Result<(Vec<T>, Shape)> {
         let (axis, loss) = (Axis::new(x.dims, 1), &self.0);
-        let spread = loss.spread::<T>(axis.rows);
-        let (spread, shared) = (spread.as_deref(), spread.iter().flatten().copied().sum::<T>());
+        let shares = loss.shares::<T>(axis.rows);
+        let (spread, shared) = (shares.spread.as_deref(), shares.spread.iter().flatten().copied().sum::<T>());
         let fact = |n, at| axis.fact::<_, FACTS>(&facts.data, n, at);
         let dx = if axis.is_last() {
             axis.by_fibres(
                 COST,
                 #[inline(always)]
                 |i, dx| {
-                    let Some((class, weight)) = loss.at::<T>(i) else {
+                    let Some((class, weight)) = shares.at(i) else {
                         dx.fill(|_| T::ZERO);
                         return;
                     };
@@ -213,7 +229,7 @@ impl Kernel<3> for Gradient {
                     let mut scale = axis::per_column(T::ZERO);
                     let mut weights = axis::per_column(T::ZERO);
                     for j in 0..x.width {
-                        if let Some((_, weight)) = loss.at::<T>(first + j) {
+                        if let Some((_, weight)) = shares.at(first + j) {
                             weights[j] = self.dy(&dy.data, first + j);
                             scale[j] = fact(2, at)[j] * (weight + shared) * weights[j];
                         }
@@ -221,7 +237,7 @@ impl Kernel<3> for Gradient {
                     let [top, scale, weights] = [fact(1, at), &scale, &weights].map(|row| &row[..x.width]);
                     Self::block(x, [top, scale, weights], spread, dx);
                     for j in 0..x.width {
-                        if let Some((class, weight)) = loss.at::<T>(first + j) {
+                        if let Some((class, weight)) = shares.at(first + j) {
                             dx[class].get_mut()[j] -= weight * weights[j];
                         }
                     }

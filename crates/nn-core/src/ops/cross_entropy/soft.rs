@@ -91,7 +91,7 @@ fn fibre<T: Element>(x: &[T], q: &[T], weights: &Weights<T>) -> [T; FACTS] {
 fn block<T: Element>(x: Block<'_, T>, q: Block<'_, T>, weights: &Weights<T>) -> [PerColumn<T>; FACTS] {
     let (top, total) = axis::exponential_sum(x);
     let (mut rest, mut term, mut sum) = (total, axis::per_column(T::ZERO), axis::per_column(T::ZERO));
-    for rest in &mut rest {
+    for rest in &mut rest[..x.width] {
         *rest = rest.ln();
     }
     for (c, (x, q)) in x.rows().zip(q.rows()).enumerate() {
@@ -209,12 +209,12 @@ fn logits_of_fibre<T: Element>(
             x,
             q,
             #[inline(always)]
-            |x, q| (x - top).exp() * scale - q * dy,
+            |x, q| (x - top).exp_nonpositive() * scale - q * dy,
         ),
         Some(slope) => dx.map3(
             [x, q, slope],
             #[inline(always)]
-            |x, q, slope| (x - top).exp() * scale - slope * q * dy,
+            |x, q, slope| (x - top).exp_nonpositive() * scale - slope * q * dy,
         ),
     };
     for (dx, &shift) in dx.iter_mut().zip(weights.shift.iter().flatten()) {
@@ -234,7 +234,7 @@ fn logits_of_block<T: Element>(
         let dx = dx.map3(
             [x, top, scale],
             #[inline(always)]
-            |x, top, scale| (x - top).exp() * scale,
+            |x, top, scale| (x - top).exp_nonpositive() * scale,
         );
         let [slope, shift] = weights.of(c);
         for (dx, (&q, &dy)) in dx.iter_mut().zip(q.iter().zip(dy)) {

@@ -87,7 +87,8 @@ impl<'a, T: Element> Lattice<'a, T> {
             for (to, &class) in row.iter_mut().zip(&sample.classes) {
                 *to = emitted[class];
             }
-            let [two, one, none] = [0, 1, 2].map(|back| &before[back..][..states]);
+            let ([two, one, none], skips) =
+                ([0, 1, 2].map(|back| &before[back..][..states]), &skips[..states]);
             for (s, to) in row.iter_mut().enumerate() {
                 *to += sum_of_three(none[s], one[s], two[s] + skips[s]);
             }
@@ -127,9 +128,10 @@ impl<'a, T: Element> Lattice<'a, T> {
                 for ((to, &behind), &class) in to.iter_mut().zip(&behind).zip(&sample.classes) {
                     *to = behind + emitted[class];
                 }
-                let [none, one, two] = [0, 1, 2].map(|ahead| &to[ahead..][..states]);
+                let ([none, one, two], skips) =
+                    ([0, 1, 2].map(|on| &to[on..][..states]), &skips[2..][..states]);
                 for (s, behind) in behind[..states].iter_mut().enumerate() {
-                    *behind = sum_of_three(none[s], one[s], two[s] + skips[s + 2]);
+                    *behind = sum_of_three(none[s], one[s], two[s] + skips[s]);
                 }
                 normalise(&mut behind[..states]);
             }
@@ -154,7 +156,7 @@ impl<'a, T: Element> Lattice<'a, T> {
         }
         let top = finite(vector::max(shares));
         for share in shares {
-            *share = (*share - top).exp();
+            *share = (*share - top).exp_nonpositive();
         }
     }
 }
@@ -179,5 +181,6 @@ fn finite<T: Element>(x: T) -> T {
 #[inline(always)]
 fn sum_of_three<T: Element>(a: T, b: T, c: T) -> T {
     let top = finite(vector::larger(vector::larger(a, b), c));
-    ((a - top).exp() + (b - top).exp() + (c - top).exp()).ln() + top
+    let [a, b, c] = [a - top, b - top, c - top];
+    (a.exp_nonpositive() + b.exp_nonpositive() + c.exp_nonpositive()).ln() + top
 }
