@@ -94,7 +94,7 @@ impl Gradient {
         found
     }
 
-    /// [`Gradient::in_place`] for planes that are too short for loops of their own.
+    /// [`Gradient::in_place`] for planes that are gathered first.
     #[inline(always)]
     fn scattered<T: Element>(&self, args: Args<'_, T>, at: Columns, dx: &mut [Blank<'_, T>]) -> Vec<Sums> {
         let (sets, len, first) = (self.norm.sets, dx[0].len(), at.start / self.norm.sets.plane);
@@ -105,10 +105,7 @@ impl Gradient {
         for (j, (z, (x, dy))) in z.chunks_exact_mut(n).zip(x.chunks_exact(n).zip(dy.chunks_exact(n))).enumerate() {
             let channel = first + j;
             let line = self.line(args, channel, channel);
-            for z in &mut *z {
-                *z = line.at(*z);
-            }
-            line.fused.gradient(z, dy);
+            line.differentiate(z, dy);
             let sums = sums(
                 z,
                 x,
@@ -186,7 +183,7 @@ impl Kernel<3> for Gradient {
             self.in_two_passes(args)
         } else {
             let shape = [sets.slabs, sets.rows, sets.columns()];
-            let (dx, found) = by_columns_finding(shape, sets.block(), 2 * self.norm.work(), |at, dx| {
+            let (dx, found) = by_columns_finding(shape, sets.block(2), 2 * self.norm.work(), |at, dx| {
                 vectorised(
                     #[inline(always)]
                     || self.block(args, at, dx),

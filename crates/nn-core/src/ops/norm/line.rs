@@ -24,7 +24,7 @@ pub(in crate::ops) struct Tilt<T> {
 
 impl<T: Element> Line<T> {
     #[inline(always)]
-    pub(super) fn at(self, x: T) -> T {
+    fn at(self, x: T) -> T {
         (x - self.mean).mul_add(self.slope, self.shift)
     }
 
@@ -48,10 +48,12 @@ impl<T: Element> Line<T> {
     /// `x` becomes `y`.
     #[inline(always)]
     pub(super) fn replace(self, x: &mut [T]) {
-        for x in &mut *x {
-            *x = self.at(*x);
+        for x in x.chunks_mut(BLOCK) {
+            for x in &mut *x {
+                *x = self.at(*x);
+            }
+            self.fused.apply(x);
         }
-        self.fused.apply(x);
     }
 
     /// The gradient of the line's value, in `room` unless it is `dy` itself; at most [`BLOCK`] numbers.
@@ -66,6 +68,20 @@ impl<T: Element> Line<T> {
         }
         self.fused.gradient(room, dy);
         room
+    }
+
+    /// `x` becomes the gradient of the line's value.
+    #[inline(always)]
+    pub(super) fn differentiate(self, x: &mut [T], dy: &[T]) {
+        if self.fused.0.is_none() {
+            return x.copy_from_slice(dy);
+        }
+        for (x, dy) in x.chunks_mut(BLOCK).zip(dy.chunks(BLOCK)) {
+            for x in &mut *x {
+                *x = self.at(*x);
+            }
+            self.fused.gradient(x, dy);
+        }
     }
 
     /// `[Σ dz, Σ dz · (x − mean)]`
