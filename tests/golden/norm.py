@@ -53,7 +53,7 @@ for axes, shape in [(1, (2, 3, 5)), (2, (2, 3, 4)), (3, (2, 2, 3))]:
     cases.add(f"layer_norm.{axes}.plain", lambda x: F.layer_norm(x, row, eps=1e-6), x=x)
     cases.add(f"rms_norm.{axes}", lambda x, w: F.rms_norm(x, row, w, 1e-5), x=x, w=normal(*row))
 
-for groups, shape in [(1, (2, 4, 3)), (2, (2, 4, 2, 3)), (6, (2, 6, 3)), (3, (4, 6))]:
+for groups, shape in [(1, (2, 4, 3)), (2, (2, 4, 2, 3)), (6, (2, 6, 3)), (3, (2, 12))]:
     group = lambda x, w, b: F.group_norm(x, groups, w, b)
     cases.add(f"group_norm.{groups}", group, x=2 * normal(*shape) + 1, w=normal(shape[1]), b=normal(shape[1]))
 

@@ -235,15 +235,14 @@ impl Norm {
                 *found = found.join(Moments::of(x));
             }
         }
+        let line = |p| self.line(found[p / sets.together], w[first + p], b[first + p]);
+        let lines: Vec<Line<T>> = (0..len / sets.plane).map(line).collect();
         for (row, y) in y.iter_mut().enumerate() {
             let x = sets.row(x, at, row, len);
             y.fill_parts(
                 sets.plane,
                 #[inline(always)]
-                |p, y| {
-                    let line = self.line(found[p / sets.together], w[first + p], b[first + p]);
-                    line.write(&x[p * sets.plane..][..sets.plane], y);
-                },
+                |p, y| lines[p].write(&x[p * sets.plane..][..sets.plane], y),
             );
         }
         found

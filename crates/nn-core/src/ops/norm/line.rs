@@ -102,6 +102,46 @@ impl<T: Element> Line<T> {
         totals
     }
 
+    /// Fills `dx` with the gradient of the line's value, and gives what [`Line::sums`] does.
+    #[inline(always)]
+    pub(super) fn begin_gradient(self, x: &[T], dy: &[T], dx: &mut Blank<'_, T>) -> [f64; 2] {
+        let mut totals = [0.0; 2];
+        dx.fill_parts(
+            BLOCK,
+            #[inline(always)]
+            |i, dx| {
+                let [x, dy] = [x, dy].map(|x| &x[i * BLOCK..][..dx.len()]);
+                let dz = if self.fused.0.is_none() {
+                    dx.map(dy, |dy| dy)
+                } else {
+                    let dz = dx.map(
+                        x,
+                        #[inline(always)]
+                        |x| self.at(x),
+                    );
+                    self.fused.gradient(dz, dy);
+                    dz
+                };
+                let [s, t] = sums(
+                    dz,
+                    x,
+                    #[inline(always)]
+                    |dz, x| [dz, dz * (x - self.mean)],
+                );
+                totals = [totals[0] + s, totals[1] + t];
+            },
+        );
+        totals
+    }
+
+    /// `dx`, which holds the gradient of the line's value, becomes that of `x`.
+    #[inline(always)]
+    pub(super) fn end_gradient(self, tilt: Tilt<T>, x: &[T], dx: &mut [T]) {
+        for (dx, &x) in dx.iter_mut().zip(x) {
+            *dx = tilt.of(*dx, x - self.mean);
+        }
+    }
+
     /// Fills `dx`.
     #[inline(always)]
     pub(in crate::ops) fn write_gradient(
@@ -130,7 +170,7 @@ impl<T: Element> Line<T> {
 
 impl<T: Element> Tilt<T> {
     #[inline(always)]
-    pub(super) fn of(self, dz: T, off: T) -> T {
+    fn of(self, dz: T, off: T) -> T {
         dz.mul_add(self.a, off.mul_add(self.b, self.c))
     }
 }
