@@ -1,18 +1,19 @@
 """Writes optim.safetensors: what PyTorch's optimisers, schedulers and gradient clipping do.
 
-Run with PyTorch, NumPy and safetensors installed: python tests/golden/optim.py
+Run with PyTorch, timm (for LAMB and Lion), NumPy and safetensors installed: python tests/golden/optim.py
 """
 
 import json
 import warnings
 from pathlib import Path
 
+import timm.optim
 import torch
 from safetensors.torch import save_file
 from torch.optim import lr_scheduler
 
 torch.manual_seed(20)
-STEPS, EVERY, NOISES = 120, 10, 8
+STEPS, EVERY, NOISES = 200, 20, 8
 SHAPES = {"conv.weight": (3, 2, 2), "fc.bias": (5,), "fc.weight": (5, 4)}
 RARE = "fc.bias"  # gets a gradient in every third step only
 
@@ -26,6 +27,25 @@ OPTIMISERS = {
     "adam": (0.02, {"kind": "adam"}),
     "adam_decay": (0.02, {"kind": "adam", "weight_decay": 0.1}),
     "adam_betas": (0.05, {"kind": "adam", "beta1": 0.6, "beta2": 0.95, "eps": 1e-3}),
+    "amsgrad": (0.02, {"kind": "adam", "amsgrad": True, "beta2": 0.9}),
+    "adamw": (0.02, {"kind": "adamw"}),
+    "adamw_amsgrad": (0.02, {"kind": "adamw", "weight_decay": 0.2, "amsgrad": True, "beta2": 0.9}),
+    "nadam": (0.02, {"kind": "nadam"}),
+    "nadam_decay": (0.02, {"kind": "nadam", "weight_decay": 0.1, "momentum_decay": 0.02}),
+    "radam": (0.02, {"kind": "radam"}),
+    "radam_decay": (0.02, {"kind": "radam", "weight_decay": 0.1, "beta2": 0.9}),
+    "rmsprop": (0.01, {"kind": "rmsprop"}),
+    "rmsprop_momentum": (0.01, {"kind": "rmsprop", "momentum": 0.8, "weight_decay": 0.1}),
+    "rmsprop_centered": (0.01, {"kind": "rmsprop", "centered": True, "alpha": 0.9}),
+    "rmsprop_both": (0.01, {"kind": "rmsprop", "centered": True, "momentum": 0.8, "alpha": 0.9}),
+    "adagrad": (0.1, {"kind": "adagrad"}),
+    "adagrad_all": (0.1, {"kind": "adagrad", "lr_decay": 0.02, "initial_accumulator_value": 0.3, "weight_decay": 0.1}),
+    "adadelta": (1.0, {"kind": "adadelta"}),
+    "adadelta_decay": (1.0, {"kind": "adadelta", "rho": 0.8, "weight_decay": 0.1, "eps": 1e-4}),
+    "lamb": (0.01, {"kind": "lamb"}),
+    "lamb_decay": (0.01, {"kind": "lamb", "weight_decay": 0.2, "beta2": 0.9}),
+    "lion": (0.01, {"kind": "lion"}),
+    "lion_decay": (0.01, {"kind": "lion", "weight_decay": 0.2, "beta1": 0.8}),
 }
 
 # Steps per epoch, epochs, and the schedule with its times in epochs.
@@ -39,12 +59,30 @@ SCHEDULES = {
 }
 
 
+OF_KIND = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+    "rmsprop": torch.optim.RMSprop,
+    "adagrad": torch.optim.Adagrad,
+    "adadelta": torch.optim.Adadelta,
+    "lamb": timm.optim.Lamb,
+    "lion": timm.optim.Lion,
+}
+# The defaults of `beta1` and `beta2` where PyTorch takes them as a pair.
+BETAS = {kind: (0.9, 0.999) for kind in ("adam", "adamw", "nadam", "radam", "lamb")} | {"lion": (0.9, 0.99)}
+# The rule of the paper: every parameter is scaled, and clipping is no part of it.
+BESIDE = {"lamb": {"always_adapt": True, "max_grad_norm": None, "weight_decay": 0.01}}
+
+
 def optimiser(rule, parameters, lr):
-    options = {k: v for k, v in rule.items() if k not in ("kind", "beta1", "beta2")}
-    if rule["kind"] == "sgd":
-        return torch.optim.SGD(parameters, lr=lr, **options)
-    betas = (rule.get("beta1", 0.9), rule.get("beta2", 0.999))
-    return torch.optim.Adam(parameters, lr=lr, betas=betas, **options)
+    kind = rule["kind"]
+    options = BESIDE.get(kind, {}) | {k: v for k, v in rule.items() if k not in ("kind", "beta1", "beta2")}
+    if kind in BETAS:
+        options["betas"] = tuple(rule.get(f"beta{i + 1}", BETAS[kind][i]) for i in range(2))
+    return OF_KIND[kind](parameters, lr=lr, **options)
 
 
 def trajectories(out):
@@ -59,13 +97,15 @@ def trajectories(out):
         out.update({f"{field}.{name}": t for name, t in tensors.items()})
     for case, (lr, rule) in OPTIMISERS.items():
         p = {name: torch.nn.Parameter(t.clone()) for name, t in fields["start"].items()}
-        opt = optimiser(rule, list(p.values()), lr)
+        # One for each parameter: timm's count an update also where there was no gradient.
+        opts = {name: optimiser(rule, [t], lr) for name, t in p.items()}
         history = {name: [] for name in SHAPES}
         for step in range(STEPS):
             for name, t in p.items():
                 grad = fields["curvature"][name] * (t.data - fields["centre"][name]) + fields["noise"][name][step % NOISES]
-                t.grad = None if name == RARE and step % 3 else grad
-            opt.step()
+                if name != RARE or step % 3 == 0:
+                    t.grad = grad
+                    opts[name].step()
             if (step + 1) % EVERY == 0:
                 for name, t in p.items():
                     history[name].append(t.data.clone())

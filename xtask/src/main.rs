@@ -4,6 +4,7 @@
 //! usage, 130 interrupted.
 
 mod bench;
+mod build;
 mod check;
 mod data;
 mod device;
@@ -16,6 +17,7 @@ mod output;
 mod predict;
 mod progress;
 mod recipe;
+mod sanitize;
 mod subject;
 mod summary;
 mod test;
@@ -54,10 +56,14 @@ enum Command {
     Forward(forward::Args),
     /// Show a model's layers, shapes, parameters and memory
     Summary(summary::Args),
-    /// Measure how long things take, beside PyTorch
+    /// Measure how long ops and training steps take, beside PyTorch
     Bench(bench::Args),
+    /// Build the workspace, or type-check a feature's code without its device
+    Build(build::Args),
     /// Run the tests
     Test(test::Args),
+    /// Run the kernels' tests under AddressSanitizer
+    Sanitize(sanitize::Args),
     /// Run all that CI runs: format, tidy, clippy, documentation, tests
     Check,
     /// Check the house rules
@@ -84,7 +90,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Forward(args) => forward::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Build(args) => build::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Sanitize(args) => sanitize::run(&args),
         Command::Check => check::run(),
         Command::Tidy => tidy::run(&workspace::root()),
     };

@@ -2,10 +2,10 @@
 //!
 //! The numbers are made by `tests/golden/norm.py`.
 
+use nn_core::Ctx;
 use nn_core::candle_core::{DType, Device, Result, Tensor};
 use nn_core::ops::{self, Activation, BatchNorm, LocalResponseNorm, RunningStatistics};
 use nn_core::testing::{Golden, assert_close};
-use nn_core::Ctx;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/norm.safetensors");
 

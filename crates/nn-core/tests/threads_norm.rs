@@ -36,7 +36,12 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
         ("batch_norm of few channels", batch(), few.clone(), vec![2]),
         ("group_norm", group(5), images.clone(), vec![20]),
         ("group_norm of few groups", group(1), few, vec![2]),
-        ("instance_norm", channels(|x, affine| ops::instance_norm(x, affine, 1e-5)), images.clone(), vec![20]),
+        (
+            "instance_norm",
+            channels(|x, affine| ops::instance_norm(x, affine, 1e-5)),
+            images.clone(),
+            vec![20],
+        ),
         (
             "scale_shift",
             Box::new(|x| ops::scale_shift(&x[0], [&x[1], &x[2]], Some(Activation::Tanh))),
@@ -57,7 +62,9 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
         ),
         (
             "dropout",
-            Box::new(|x| ops::dropout_channels(&ops::dropout(&x[0], 0.3, &Ctx::train(1))?, 0.3, &Ctx::train(2))),
+            Box::new(|x| {
+                ops::dropout_channels(&ops::dropout(&x[0], 0.3, &Ctx::train(1))?, 0.3, &Ctx::train(2))
+            }),
             images.clone(),
             vec![20],
         ),

@@ -37,7 +37,7 @@ pub fn clip_grad_norm(grads: &mut GradStore, parameters: &[(String, Var)], max_n
     Ok(norm)
 }
 
-fn sum_of_squares(x: &Tensor) -> Result<f64> {
+pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {
     let x = x.flatten_all()?;
     Ok(match x.dtype() {
         DType::F32 => stretches(&x.to_vec1::<f32>()?),

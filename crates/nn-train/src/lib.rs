@@ -3,7 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`data`] | data sets and how they become batches |
-//! | [`optim`] | [`Optimizer`] and its rules, [`Sgd`] and [`Adam`], with PyTorch's numbers |
+//! | [`optim`] | [`Optimizer`], its [`Rule`]s with PyTorch's numbers, groups of parameters by [`Scale`] |
 //! | [`schedule`] | [`Schedule`]: the learning rate as a function of the step |
 //! | [`clip`] | clipping of gradients by their norm |
 //! | [`metrics`] | [`Outcome`] of a batch, [`Metrics`] over many, [`Evaluation`] of a data set |
@@ -30,6 +30,8 @@ pub use error::TrainError;
 pub use event::Event;
 pub use fit::{evaluate, fit};
 pub use metrics::{Evaluation, Figures, Metrics, Outcome};
-pub use optim::{Adam, Optimizer, Rule, Sgd};
+pub use optim::{
+    Adadelta, Adagrad, Adam, AdamW, Lamb, Lion, NAdam, Optimizer, RAdam, RmsProp, Rule, Scale, Sgd,
+};
 pub use schedule::{Decay, Schedule};
 pub use trainer::{Cadence, Ended, FitConfig, Summary, Trainer};

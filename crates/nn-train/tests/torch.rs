@@ -14,8 +14,8 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/op
 const NAMES: [&str; 3] = ["conv.weight", "fc.bias", "fc.weight"];
 /// Gets a gradient in every third step only.
 const RARE: &str = "fc.bias";
-const STEPS: usize = 120;
-const EVERY: usize = 10;
+const STEPS: usize = 200;
+const EVERY: usize = 20;
 
 #[derive(Deserialize)]
 struct About {
@@ -63,7 +63,7 @@ fn difference(ours: &Tensor, theirs: &Tensor) -> Result<f64> {
     Ok(max((ours.to_dtype(DType::F64)? - &theirs)?)? / max(theirs)?)
 }
 
-/// Follows one case in `dtype`; the largest difference from PyTorch after any ten steps.
+/// Follows one case in `dtype`; the largest difference from PyTorch after any twenty steps.
 fn follow(golden: &Golden, case: &str, optimiser: &Optimiser, dtype: DType) -> Result<f64> {
     let start = |name: &str| Var::from_tensor(&golden[&format!("start.{name}")].to_dtype(dtype)?);
     let vars = NAMES.iter().map(|name| Ok((name.to_string(), start(name)?))).collect::<Result<Vec<_>>>()?;
@@ -93,13 +93,13 @@ fn follow(golden: &Golden, case: &str, optimiser: &Optimiser, dtype: DType) -> R
 #[test]
 fn optimisers_follow_pytorch() -> Result<()> {
     let (golden, about) = golden();
-    assert_eq!(about.optimisers.len(), 9);
+    assert_eq!(about.optimisers.len(), 28);
     for (case, optimiser) in &about.optimisers {
         let fused = follow(&golden, case, optimiser, DType::F32)?;
         assert!(fused <= 1e-6, "{case}: {fused:e} away");
         // The same trajectory in f64 is the portable path; PyTorch's own rounding is what separates them.
         let portable = follow(&golden, case, optimiser, DType::F64)?;
-        assert!(portable <= 1e-6, "{case} from tensor operations: {portable:e} away");
+        assert!(portable <= 5e-6, "{case} from tensor operations: {portable:e} away");
     }
     Ok(())
 }

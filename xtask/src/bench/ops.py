@@ -18,7 +18,7 @@ print(torch.__version__, flush=True)
 def tensor(dims, kind, classes):
     if kind == "labels":
         return torch.randint(0, classes, dims)
-    return torch.randn(dims).requires_grad_(kind == "trained")
+    return torch.randn(dims).requires_grad_(kind in ("trained", "weights"))
 
 
 def prepare(request):

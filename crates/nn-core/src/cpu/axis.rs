@@ -107,6 +107,52 @@ impl Axis {
         )
     }
 
+    /// `N` numbers for each fibre, in rows beside each other: `[slabs, N, columns]`, or `[1, N, slabs]` if the axis is
+    /// the last one.
+    ///
+    /// They are what `fibre(i)` says of one fibre or `block` of the columns of a block. `cost` is per element of a fibre.
+    pub(crate) fn facts<T: Element, const N: usize>(
+        self,
+        cost: usize,
+        fibre: impl Fn(usize) -> [T; N] + Sync + Send,
+        block: impl Fn(Columns) -> [PerColumn<T>; N] + Sync + Send,
+    ) -> Vec<T> {
+        let [slabs, columns] = self.grid();
+        let many = if self.is_last() { (CHUNK / self.rows.max(1)).clamp(1, BLOCK) } else { BLOCK };
+        by_columns([slabs, N, columns], many, cost * self.rows * slabs * columns, |at, rows| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    let mut facts = [per_column(T::ZERO); N];
+                    if self.is_last() {
+                        for j in 0..rows[0].len() {
+                            for (facts, x) in facts.iter_mut().zip(fibre(at.start + j)) {
+                                facts[j] = x;
+                            }
+                        }
+                    } else {
+                        facts = block(at);
+                    }
+                    for (row, facts) in rows.iter_mut().zip(&facts) {
+                        row.map(&facts[..row.len()], |x| x);
+                    }
+                },
+            );
+        })
+    }
+
+    /// The fibres as a grid of slabs and columns, of which there is one slab if the axis is the last one.
+    pub(crate) fn grid(self) -> [usize; 2] {
+        if self.is_last() { [1, self.slabs] } else { [self.slabs, self.columns] }
+    }
+
+    /// From the place of a fibre or block on, row `n` of the `N` that [`Axis::facts`] made.
+    #[inline(always)]
+    pub(crate) fn fact<T, const N: usize>(self, facts: &[T], n: usize, at: Columns) -> &[T] {
+        let columns = self.grid()[1];
+        &facts[(at.slab * N + n) * columns..][at.start..columns]
+    }
+
     /// The number of the first column of a block among those of all slabs.
     pub(crate) fn column(self, at: Columns) -> usize {
         at.slab * self.columns + at.start
@@ -172,16 +218,35 @@ pub(crate) fn scale<T: Element>(row: &mut [T], by: &PerColumn<T>) {
     }
 }
 
+/// `(m, Σ e^(x − m))` for each column, where `m` is its largest element.
+#[inline(always)]
+pub(crate) fn exponential_sum<T: Element>(block: Block<'_, T>) -> (PerColumn<T>, PerColumn<T>) {
+    let top = max(block);
+    let mut total = per_column(T::ZERO);
+    for row in block.rows() {
+        for (total, (&x, &top)) in total.iter_mut().zip(row.iter().zip(&top)) {
+            *total += (x - top).exp();
+        }
+    }
+    (top, total)
+}
+
+/// [`exponential_sum`] of one fibre.
+#[inline(always)]
+pub(crate) fn exponential_sum_of<T: Element>(fibre: &[T]) -> (T, T) {
+    let top = vector::max(fibre);
+    let total = vector::sum(
+        fibre,
+        #[inline(always)]
+        |x| (x - top).exp(),
+    );
+    (top, T::of(total))
+}
+
 /// `(m, r)` with `ln Σ eˣ = m + r` for each column: apart, so that neither is rounded to the size of the other.
 #[inline(always)]
 pub(crate) fn log_sum_exp<T: Element>(block: Block<'_, T>) -> (PerColumn<T>, PerColumn<T>) {
-    let top = max(block);
-    let mut rest = per_column(T::ZERO);
-    for row in block.rows() {
-        for (rest, (&x, &top)) in rest.iter_mut().zip(row.iter().zip(&top)) {
-            *rest += (x - top).exp();
-        }
-    }
+    let (top, mut rest) = exponential_sum(block);
     for rest in &mut rest {
         *rest = rest.ln();
     }
@@ -191,13 +256,8 @@ pub(crate) fn log_sum_exp<T: Element>(block: Block<'_, T>) -> (PerColumn<T>, Per
 /// [`log_sum_exp`] of one fibre.
 #[inline(always)]
 pub(crate) fn log_sum_exp_of<T: Element>(fibre: &[T]) -> (T, T) {
-    let top = vector::max(fibre);
-    let total = vector::sum(
-        fibre,
-        #[inline(always)]
-        |x| (x - top).exp(),
-    );
-    (top, T::of(total).ln())
+    let (top, total) = exponential_sum_of(fibre);
+    (top, total.ln())
 }
 
 /// Fills `y` with `e^(x − m)`, where `m` is the largest of its column, and gives their sum for each column.
@@ -269,6 +329,32 @@ mod tests {
                     y.map(axis.fibre(&x, i), |x| x);
                 });
                 assert_eq!(fibres, x, "{axis:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn facts_stand_in_rows() {
+        for (slabs, rows, columns) in [(3, 5, 1), (700, 2, 1), (2, 3, 600), (2, 3, 0), (0, 2, 3)] {
+            let axis = Axis { slabs, rows, columns };
+            let x: Vec<f64> = (0..slabs * rows * columns).map(|i| i as f64).collect();
+            let facts = axis.facts(
+                1,
+                |i| [axis.fibre(&x, i)[0], axis.fibre(&x, i)[1]],
+                |at| {
+                    let (mut facts, block) = ([per_column(0.0); 2], axis.block(&x, at));
+                    for (facts, row) in facts.iter_mut().zip(block.rows()) {
+                        facts[..row.len()].copy_from_slice(row);
+                    }
+                    facts
+                },
+            );
+            let [slabs, columns] = axis.grid();
+            for (slab, start) in (0..slabs).flat_map(|slab| (0..columns).map(move |start| (slab, start))) {
+                let first = slab * rows * columns + if axis.is_last() { start * rows } else { start };
+                let at = Columns { slab, start };
+                let [a, b] = [0, 1].map(|n| axis.fact::<_, 2>(&facts, n, at)[0]);
+                assert_eq!([a, b], [x[first], x[first + axis.columns]], "{axis:?}");
             }
         }
     }

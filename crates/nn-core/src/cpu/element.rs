@@ -2,6 +2,7 @@
 
 use candle_core::WithDType;
 
+use super::lanes::Lanes;
 use super::math;
 
 /// `f32` or `f64`.
@@ -13,6 +14,7 @@ pub(crate) trait Element:
     + std::ops::Neg<Output = Self>
     + std::ops::Div<Output = Self>
     + std::iter::Sum
+    + Lanes
 {
     const ZERO: Self;
     const ONE: Self;
@@ -27,6 +29,10 @@ pub(crate) trait Element:
     fn ln_1p(self) -> Self;
     fn tanh(self) -> Self;
     fn sigmoid(self) -> Self;
+    /// `eˣ − 1`, of full relative precision near 0.
+    fn exp_m1(self) -> Self;
+    /// `Φ(x)`, the share of a normal distribution below `x`.
+    fn normal_cdf(self) -> Self;
 
     /// The same slice, where a kernel written for `f32` alone can take it.
     fn as_f32(x: &[Self]) -> Option<&[f32]>;
@@ -75,5 +81,5 @@ macro_rules! element {
     };
 }
 
-element!(f32, [Some, Some], exp: math::exp, ln: math::ln, ln_1p: math::ln_1p, tanh: math::tanh, sigmoid: math::sigmoid);
-element!(f64, [|_| None, |_| None], exp: f64::exp, ln: f64::ln, ln_1p: f64::ln_1p, tanh: f64::tanh, sigmoid: math::sigmoid_f64);
+element!(f32, [Some, Some], exp: math::exp, ln: math::ln, ln_1p: math::ln_1p, tanh: math::tanh, sigmoid: math::sigmoid, exp_m1: math::exp_m1, normal_cdf: math::normal_cdf);
+element!(f64, [|_| None, |_| None], exp: f64::exp, ln: f64::ln, ln_1p: f64::ln_1p, tanh: f64::tanh, sigmoid: math::sigmoid_f64, exp_m1: f64::exp_m1, normal_cdf: math::normal_cdf_f64);

@@ -74,6 +74,56 @@ pub(super) fn sigmoid_f64(x: f64) -> f64 {
     (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e)
 }
 
+/// `eˣ − 1`
+#[inline(always)]
+pub(super) fn exp_m1(x: f32) -> f32 {
+    let x = if x > 89.0 { 89.0 } else { x };
+    // Below −17.4 the result rounds to −1.
+    let x = if x < -20.0 { -20.0 } else { x };
+    let (n, p) = split(x);
+    let half = n >> 1;
+    let (low, high) = (power_of_two(half), power_of_two(n.wrapping_sub(half)));
+    // Above 2²⁴ the 1 no longer counts, and 2ⁿ itself may overflow where eˣ − 1 does not.
+    if n > 30 { (1.0 + p) * low * high } else { p.mul_add(low * high, low * high - 1.0) }
+}
+
+/// `Φ(x) = (1 + erf(x / √2)) / 2`: within 3 units in the last place of ½ where |x| < 1.5, further out of the result,
+/// or of `e^(−x²/2)` as its rounded exponent makes it.
+#[inline(always)]
+pub(super) fn normal_cdf(x: f32) -> f32 {
+    let size = x.abs();
+    // Beyond this the tail is 0.
+    let size = if size > 15.0 { 15.0 } else { size };
+    // Near 0: Φ(x) − ½ = x · A(x²), the least largest relative error of degree 7 over |x| ≤ 1.5.
+    let u = size * size;
+    let a = (-2.523_225e-8f32).mul_add(u, 6.121_138e-7);
+    let a = a.mul_add(u, -9.345_672e-6);
+    let a = a.mul_add(u, 1.153_317_8e-4);
+    let a = a.mul_add(u, -1.187_269_4e-3);
+    let a = a.mul_add(u, 9.973_54e-3);
+    let a = a.mul_add(u, -6.649_038e-2);
+    let a = a.mul_add(u, 0.398_942_28);
+    let near = x.mul_add(a, 0.5);
+    // Further out: Φ(−x) = e^(−x²/2) · M(t) with t = 1 / (1 + 0.3 x), of degree 7 over 1.5 ≤ x ≤ 14.
+    let t = 1.0 / 0.3f32.mul_add(size, 1.0);
+    let m = (-3.908_272_4e-2f32).mul_add(t, 4.103_257_8e-2);
+    let m = m.mul_add(t, 7.362_896_5e-2);
+    let m = m.mul_add(t, 6.975_941e-2);
+    let m = m.mul_add(t, 0.116_539_37);
+    let m = m.mul_add(t, 0.117_952_04);
+    let m = m.mul_add(t, 0.119_885_93);
+    let m = m.mul_add(t, -9.753_132e-6);
+    let tail = m * exp(-0.5 * u);
+    let far = if x < 0.0 { tail } else { 1.0 - tail };
+    let y = if size < 1.5 { near } else { far };
+    if x.is_nan() { x } else { y }
+}
+
+/// [`normal_cdf`] in `f64`.
+pub(super) fn normal_cdf_f64(x: f64) -> f64 {
+    0.5 * candle_core::cpu::erf::erfc_f64(-x * std::f64::consts::FRAC_1_SQRT_2)
+}
+
 /// ln x: −∞ at 0, NaN below.
 #[inline(always)]
 pub(super) fn ln(x: f32) -> f32 {
@@ -147,7 +197,8 @@ mod tests {
     #[test]
     fn within_two_and_a_half_units_in_the_last_place() {
         type Case = (&'static str, fn(f32) -> f32, fn(f64) -> f64, f32);
-        let cases: [Case; 5] = [
+        let cases: [Case; 6] = [
+            ("exp_m1", exp_m1, f64::exp_m1, f32::INFINITY),
             ("exp", exp, f64::exp, f32::INFINITY),
             ("tanh", tanh, f64::tanh, f32::INFINITY),
             ("sigmoid", sigmoid, |x| 1.0 / (1.0 + (-x).exp()), f32::INFINITY),
@@ -163,6 +214,21 @@ mod tests {
                 truth(f64::from(x))
             );
         }
+    }
+
+    #[test]
+    fn the_normal_distribution() {
+        for i in -14_000..=14_000 {
+            let x = i as f32 / 1000.0;
+            let (y, truth) = (f64::from(normal_cdf(x)), normal_cdf_f64(f64::from(x)));
+            // The exponential's argument is rounded, which counts x²/2 times.
+            let size = if x.abs() < 1.5 { 0.5 } else { truth.max(f64::from(f32::MIN_POSITIVE)) };
+            let unit = f64::from(f32::EPSILON) * size;
+            let units = if x > -1.5 { 3.0 } else { 3.0 + f64::from(x * x) };
+            assert!((y - truth).abs() <= units * unit, "Φ({x}) is {y:e}, not {truth:e}");
+        }
+        assert_eq!([f32::INFINITY, -f32::INFINITY, 0.0].map(normal_cdf), [1.0, 0.0, 0.5]);
+        assert!(normal_cdf(f32::NAN).is_nan() && exp_m1(f32::NAN).is_nan());
     }
 
     #[test]

@@ -98,13 +98,18 @@ mod tests {
     #[test]
     fn a_large_mean_costs_no_accuracy() {
         // 1e4 ± 1, in f32, with a first element that is far from all others.
-        let x: Vec<f32> = (0..100_001).map(|i| if i == 0 { -3e3 } else { 1e4 + (i % 3) as f32 - 1.0 }).collect();
+        let x: Vec<f32> =
+            (0..100_001).map(|i| if i == 0 { -3e3 } else { 1e4 + (i % 3) as f32 - 1.0 }).collect();
         let exact: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
         let mean = exact.iter().sum::<f64>() / 100_001.0;
         let variance = exact.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 100_001.0;
         let moments = Moments::of(&x);
         assert!((moments.mean / mean - 1.0).abs() < 1e-9, "{} is not {mean}", moments.mean);
-        assert!((moments.variance() / variance - 1.0).abs() < 1e-5, "{} is not {variance}", moments.variance());
+        assert!(
+            (moments.variance() / variance - 1.0).abs() < 1e-5,
+            "{} is not {variance}",
+            moments.variance()
+        );
     }
 
     #[test]
@@ -114,7 +119,10 @@ mod tests {
         for cut in [0, 1, 17, 4096, 9000] {
             let joined = Moments::of(&x[..cut]).join(Moments::of(&x[cut..]));
             assert_eq!(joined.count, whole.count);
-            assert!((joined.mean - whole.mean).abs() < 1e-9 && (joined.squares / whole.squares - 1.0).abs() < 1e-12);
+            assert!(
+                (joined.mean - whole.mean).abs() < 1e-9
+                    && (joined.squares / whole.squares - 1.0).abs() < 1e-12
+            );
         }
         assert_eq!(Moments::of::<f32>(&[]), Moments::NONE);
     }

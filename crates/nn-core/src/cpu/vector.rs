@@ -3,6 +3,8 @@
 //! Everything is cut into pieces of fixed length and combined in a fixed order: the same bits on any number of
 //! threads and with vectors of any width.
 
+use std::ops::Range;
+
 use super::Element;
 use super::blank::by_chunks;
 use super::parallel::for_each_chunk;
@@ -59,12 +61,27 @@ pub(crate) fn map3<T: Element>(
 /// `Σ f(a, b)` over the pairs of elements of two equally long vectors, on several threads.
 pub(crate) fn total2<T: Element>(a: &[T], b: &[T], cost: usize, f: impl Fn(T, T) -> T + Sync + Send) -> f64 {
     assert_eq!(a.len(), b.len(), "total2: lengths differ");
-    let mut parts = vec![0.0; a.len().div_ceil(CHUNK)];
-    for_each_chunk(&mut parts, 1, cost * a.len(), |i, part| {
-        let piece = CHUNK * i..a.len().min(CHUNK * (i + 1));
+    total(
+        a.len(),
+        CHUNK,
+        cost,
+        #[inline(always)]
+        |piece| sum2(&a[piece.clone()], &b[piece], &f),
+    )
+}
+
+/// `Σ f(piece)` over the pieces of `0..len` of length `chunk` (the last may be shorter), on several threads.
+pub(crate) fn total(
+    len: usize,
+    chunk: usize,
+    cost: usize,
+    f: impl Fn(Range<usize>) -> f64 + Sync + Send,
+) -> f64 {
+    let mut parts = vec![0.0; len.div_ceil(chunk)];
+    for_each_chunk(&mut parts, 1, cost * len, |i, part| {
         part[0] = vectorised(
             #[inline(always)]
-            || sum2(&a[piece.clone()], &b[piece], &f),
+            || f(chunk * i..len.min(chunk * (i + 1))),
         );
     });
     parts.iter().fold(0.0, |total, part| total + part)
@@ -86,6 +103,26 @@ pub(crate) fn sum2<T: Element>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f64 {
         }
         for (lane, (&a, &b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
             *lane += f(a, b);
+        }
+        total += join(lanes, |a, b| a + b).to_f64();
+    }
+    total
+}
+
+/// `Σ f(a, b, c)` over one row; see [`sum2`].
+#[inline(always)]
+pub(crate) fn sum3<T: Element>([a, b, c]: [&[T]; 3], f: impl Fn(T, T, T) -> T) -> f64 {
+    let mut total = 0.0;
+    for (a, (b, c)) in a.chunks(PIECE).zip(b.chunks(PIECE).zip(c.chunks(PIECE))) {
+        let mut lanes = [T::ZERO; LANES];
+        let [(a, a_rest), (b, b_rest), (c, c_rest)] = [a, b, c].map(<[T]>::as_chunks::<LANES>);
+        for (a, (b, c)) in a.iter().zip(b.iter().zip(c)) {
+            for (lane, (&a, (&b, &c))) in lanes.iter_mut().zip(a.iter().zip(b.iter().zip(c))) {
+                *lane += f(a, b, c);
+            }
+        }
+        for (lane, (&a, (&b, &c))) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest.iter().zip(c_rest))) {
+            *lane += f(a, b, c);
         }
         total += join(lanes, |a, b| a + b).to_f64();
     }
@@ -156,6 +193,8 @@ mod tests {
             let x: Vec<f64> = (0..n).map(|i| ((i * 7919) % 1000) as f64).collect();
             assert_eq!(sum(&x, |x| x), x.iter().fold(0.0, |a, b| a + b), "{n} elements");
             assert_eq!(sum2(&x, &x, |a, b| a * b), x.iter().fold(0.0, |a, b| a + b * b), "{n} elements");
+            let cubes = x.iter().fold(0.0, |a, b| a + b * b * b);
+            assert_eq!(sum3([&x, &x, &x], |a, b, c| a * b * c), cubes, "{n} elements");
             assert_eq!(max(&x), x.iter().copied().fold(f64::NEG_INFINITY, f64::max), "{n} elements");
         }
         assert_eq!(max(&[1.0, f64::NAN, 3.0]), 3.0);

@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn worked_example() -> Result<()> {
-        let [a, b] = [Tensor::new(&[1f32, -2.0, 3.0], &Device::Cpu)?, Tensor::new(&[1f32, 1.0, -3.0], &Device::Cpu)?];
+        let [a, b] =
+            [Tensor::new(&[1f32, -2.0, 3.0], &Device::Cpu)?, Tensor::new(&[1f32, 1.0, -3.0], &Device::Cpu)?];
         assert_eq!(add_activate(&a, &b, Activation::Relu)?.to_vec1::<f32>()?, [2.0, 0.0, 0.0]);
         Ok(())
     }
@@ -127,7 +128,10 @@ mod tests {
         for activation in Activation::ALL {
             for shape in [vec![], vec![0, 3], vec![5], vec![3, 50, 67], vec![40_000]] {
                 for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
-                    let x = [randn(1, shape.as_slice())?.to_dtype(dtype)?, randn(2, shape.as_slice())?.to_dtype(dtype)?];
+                    let x = [
+                        randn(1, shape.as_slice())?.to_dtype(dtype)?,
+                        randn(2, shape.as_slice())?.to_dtype(dtype)?,
+                    ];
                     let twin = |x: &[Tensor]| Fused(Some(activation)).portable((&x[0] + &x[1])?);
                     assert_same(|x| add_activate(&x[0], &x[1], activation), twin, &x, tolerance)?;
                 }
@@ -155,7 +159,8 @@ mod tests {
 
     #[test]
     fn different_shapes_are_an_error() -> Result<()> {
-        let error = add_activate(&randn(1, (2, 3))?, &randn(2, 3)?, Activation::Relu).expect_err("shapes differ");
+        let error =
+            add_activate(&randn(1, (2, 3))?, &randn(2, 3)?, Activation::Relu).expect_err("shapes differ");
         assert!(error.to_string().contains("both must have one shape, got [2, 3] and [3]"), "{error}");
         Ok(())
     }

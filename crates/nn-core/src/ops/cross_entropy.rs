@@ -1,337 +1,173 @@
-//! Cross-entropy of logits against class labels, the loss of classifiers.
+//! Cross-entropy of logits against class labels or class probabilities, the loss of classifiers.
 //!
-//! Why not Candle's: softmax, logarithm and choice of the label are one pass here instead of eight tensors, logits
-//! of any rank are taken, and a label that is no class is named (docs/candle-gaps.md).
+//! Source: Szegedy et al. 2016, "Rethinking the inception architecture for computer vision", arXiv:1512.00567, §7
+//! (label smoothing).
+//!
+//! Why not Candle's: softmax, logarithm and choice of the label are one pass here instead of eight tensors; logits
+//! of any rank, weights, ignored labels, smoothing and soft targets are taken, and a label that is no class is named
+//! (docs/candle-gaps.md).
 
-use std::sync::Arc;
+mod labelled;
+mod soft;
+#[cfg(test)]
+mod tests;
 
-use candle_core::{DType, Result, Shape, Tensor, WithDType};
+use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
-use super::reduction::Reduction;
+use self::labelled::Labelled;
+use self::soft::Soft;
+use super::kernel::{apply1, apply2, on_cpu};
+use super::labels::{IGNORE_INDEX, Labels, class_weight, places};
+use super::precision::{half_precision, widen};
+use super::reduction::{Reduction, scalar};
 use super::softmax::portable_log_softmax;
-use crate::cpu::axis::{self, Axis, Block};
-use crate::cpu::blank::Blank;
+use crate::cpu::axis::Axis;
 use crate::cpu::{Element, vector};
 use crate::ensure;
 
-/// `−ln softmax(logits)[target]`, reduced; the softmax is along axis 1.
-///
-/// Logits `[B, C]` and targets `[B]`, or `[B, C, d₁, …]` and `[B, d₁, …]` → a scalar, or the shape of the targets
-/// with [`Reduction::None`]. Targets are classes in `0..C`, of type `u8`, `u32` or `i64`.
-///
-/// # Errors
-/// If the targets are not integers, the shapes do not belong together, there are no classes, or a target is none
-/// of them.
-pub fn cross_entropy(logits: &Tensor, targets: &Tensor, reduction: Reduction) -> Result<Tensor> {
-    let labels = check(logits, targets)?;
-    if on_cpu(&[logits]) {
-        apply1(CrossEntropy { labels: labels.into(), reduction }, logits)
-    } else {
-        reduction.of(&portable(logits, targets)?)
-    }
-}
-
-/// The targets as numbers, all of them below the number of classes.
-fn check(logits: &Tensor, targets: &Tensor) -> Result<Vec<u32>> {
-    let (x, t) = (logits.dims(), targets.dims());
-    let fits = x.len() >= 2 && x.len() == t.len() + 1 && x[0] == t[0] && x[2..] == t[1..];
-    ensure!(fits, "cross_entropy: logits [B, C, …] need targets [B, …], got shapes {x:?} and {t:?}");
-    let classes = x[1];
-    ensure!(classes > 0, "cross_entropy: logits must have at least one class on axis 1, got shape {x:?}");
-    match targets.dtype() {
-        DType::U8 => labels::<u8>(targets, classes),
-        DType::U32 => labels::<u32>(targets, classes),
-        DType::I64 => labels::<i64>(targets, classes),
-        other => {
-            candle_core::bail!("cross_entropy: targets must be integers (u8, u32 or i64), got {other:?}")
-        }
-    }
-}
-
-fn labels<I: WithDType + TryInto<u32>>(targets: &Tensor, classes: usize) -> Result<Vec<u32>> {
-    let mut labels = Vec::with_capacity(targets.elem_count());
-    for label in targets.flatten_all()?.to_vec1::<I>()? {
-        match label.try_into() {
-            Ok(class) if (class as usize) < classes => labels.push(class),
-            _ => {
-                let at = index_of(labels.len(), targets.dims());
-                candle_core::bail!(
-                    "cross_entropy: targets must be classes in 0..{classes}, got {label} at {at:?}"
-                )
-            }
-        }
-    }
-    Ok(labels)
-}
-
-/// The index of the `n`th element, in row-major order, of a tensor of these dimensions.
-fn index_of(mut n: usize, dims: &[usize]) -> Vec<usize> {
-    let mut index = vec![0; dims.len()];
-    for (index, &size) in index.iter_mut().zip(dims).rev() {
-        *index = n % size;
-        n /= size;
-    }
-    index
-}
+const NAME: &str = "cross_entropy";
 
 /// Elementary operations per logit, roughly.
 const COST: usize = 16;
 
-#[derive(Clone)]
-struct CrossEntropy {
-    /// One for each fibre of logits, in the order of the targets.
-    labels: Arc<[u32]>,
+/// Options of [`cross_entropy`]; a [`Reduction`] alone will do.
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropy<'a> {
+    /// What each class counts, `[C]`, of the logits' type; 1 if there is nothing. Gets no gradient.
+    pub weight: Option<&'a Tensor>,
+    /// The label whose places count nothing; −100 unless another is chosen.
+    pub ignore_index: i64,
+    /// The part ε of each target that is taken away and spread evenly over all classes. In [0, 1].
+    pub label_smoothing: f64,
+    /// The mean is over what the labels count: the sum of their classes' weights. Over soft targets it is over their
+    /// number, whatever the weights, as in PyTorch.
+    pub reduction: Reduction,
+}
+
+impl Default for CrossEntropy<'_> {
+    fn default() -> Self {
+        Self { weight: None, ignore_index: IGNORE_INDEX, label_smoothing: 0.0, reduction: Reduction::Mean }
+    }
+}
+
+impl From<Reduction> for CrossEntropy<'_> {
+    fn from(reduction: Reduction) -> Self {
+        Self { reduction, ..Self::default() }
+    }
+}
+
+/// `−Σ_c w_c q_c ln softmax(logits)_c`, reduced, where `q = (1 − ε) · target + ε / C`; sum and softmax are along axis 1.
+///
+/// Logits `[B, C]` or `[B, C, d₁, …]` and targets of one of two kinds → a scalar, or `[B, d₁, …]` with
+/// [`Reduction::None`]. *Labels* `[B, d₁, …]` are classes in `0..C`, of type `u8`, `u32` or `i64`, and mean a
+/// probability of 1. *Probabilities* have the logits' shape and type, and get a gradient too.
+///
+/// Ignored labels add 0. If nothing counts, the mean is NaN, as in PyTorch.
+///
+/// # Errors
+/// If logits are of no float type or have no classes; the shapes or types of logits, targets and weight do not belong
+/// together; a label is no class and not ignored; the smoothing is not in [0, 1]; or a class is ignored though targets
+/// are probabilities.
+pub fn cross_entropy<'a>(
+    logits: &Tensor,
+    targets: &Tensor,
+    options: impl Into<CrossEntropy<'a>>,
+) -> Result<Tensor> {
+    let options = options.into();
+    let smoothing = options.label_smoothing;
+    ensure!((0.0..=1.0).contains(&smoothing), "{NAME}: label smoothing must be in [0, 1], got {smoothing}");
+    let soft = targets.dtype().is_float();
+    let half = if soft { half_precision(NAME, &[logits, targets]) } else { half_precision(NAME, &[logits]) };
+    let Some(half) = half? else {
+        return if soft { of_soft(logits, targets, options) } else { of_labels(logits, targets, options) };
+    };
+    let weight = options.weight.map(widen).transpose()?;
+    let wide = CrossEntropy { weight: weight.as_ref(), ..options };
+    let logits = widen(logits)?;
+    let y = if soft { of_soft(&logits, &widen(targets)?, wide) } else { of_labels(&logits, targets, wide) };
+    y?.to_dtype(half)
+}
+
+fn of_labels(x: &Tensor, targets: &Tensor, options: CrossEntropy<'_>) -> Result<Tensor> {
+    let CrossEntropy { weight, ignore_index, label_smoothing, reduction } = options;
+    let labels = Labels::read(NAME, x, targets, weight, ignore_index)?;
+    if on_cpu(&[x]) {
+        apply1(Labelled::new(labels, label_smoothing, reduction, x), x)
+    } else {
+        portable_of_labels(x, &labels, options)
+    }
+}
+
+fn of_soft(x: &Tensor, targets: &Tensor, options: CrossEntropy<'_>) -> Result<Tensor> {
+    let CrossEntropy { weight, ignore_index, label_smoothing, reduction } = options;
+    let (a, b) = (x.dims(), targets.dims());
+    ensure!(
+        a == b && a.len() >= 2,
+        "{NAME}: logits [B, C, …] need targets of their shape, or labels [B, …], got shapes {a:?} and {b:?}"
+    );
+    ensure!(a[1] > 0, "{NAME}: input must have at least one class on axis 1, got shape {a:?}");
+    ensure!(
+        ignore_index < 0,
+        "{NAME}: probabilities have no label to ignore, got an ignore_index of {ignore_index}"
+    );
+    let class_weight = class_weight(NAME, x, weight)?;
+    if on_cpu(&[x, targets]) {
+        apply2(Soft::new(class_weight, label_smoothing, reduction, [x, targets]), x, targets)
+    } else {
+        portable_of_soft(x, targets, options)
+    }
+}
+
+/// The loss from `N` rows of facts about the fibres of logits of shape `dims`, of which the first are the terms.
+fn reduced<T: Element, const N: usize>(
+    facts: &[T],
+    dims: &[usize],
     reduction: Reduction,
+    factor: f64,
+) -> (Vec<T>, Shape) {
+    let [_, columns] = Axis::new(dims, 1).grid();
+    let terms = facts.chunks((N * columns).max(1)).map(|slab| &slab[..columns]);
+    if reduction == Reduction::None {
+        return (terms.flatten().copied().collect(), places(dims).into());
+    }
+    scalar(factor * terms.map(|terms| vector::total2(terms, terms, 1, |y, _| y)).sum::<f64>())
 }
 
-impl Kernel<1> for CrossEntropy {
-    const NAME: &'static str = "cross_entropy";
-
-    fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
-        let (axis, labels) = (Axis::new(x.dims, 1), &self.labels);
-        let terms = if axis.is_last() {
-            axis.per_fibre(
-                COST,
-                #[inline(always)]
-                |i| {
-                    let x = axis.fibre(&x.data, i);
-                    let (top, rest) = axis::log_sum_exp_of(x);
-                    rest - (x[labels[i] as usize] - top)
-                },
-            )
-        } else {
-            axis.per_column(
-                COST,
-                #[inline(always)]
-                |at, y| {
-                    let x = axis.block(&x.data, at);
-                    let (top, rest) = axis::log_sum_exp(x);
-                    let labels = &labels[axis.column(at)..][..x.width];
-                    y.fill(|j| rest[j] - (x.at(labels[j] as usize, j) - top[j]));
-                },
-            )
-        };
-        Ok(match self.reduction {
-            Reduction::None => (terms, [&x.dims[..1], &x.dims[2..]].concat().into()),
-            reduction => reduction.scalar(vector::total2(&terms, &terms, 1, |y, _| y), terms.len()),
-        })
+/// The loss of labels from differentiable Candle operations: other devices and types, and the kernel's oracle.
+fn portable_of_labels(x: &Tensor, labels: &Labels, options: CrossEntropy<'_>) -> Result<Tensor> {
+    let CrossEntropy { weight, label_smoothing, reduction, .. } = options;
+    let shape = places(x.dims());
+    if x.elem_count() == 0 {
+        return reduction.of_weighted(&x.sum(1)?, 0.0); // no number, in the right shape
     }
-
-    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        Ok([Some(detached2(Gradient(self.clone()), x, dy)?)])
-    }
+    let log = portable_log_softmax(x, 1)?;
+    let hit = log.contiguous()?.gather(&labels.classes(x)?.unsqueeze(1)?, 1)?.reshape(shape)?;
+    let hit = (hit * labels.weights(x, |w| (label_smoothing - 1.0) * w)?)?;
+    let spread = match weight {
+        Some(weight) => log.broadcast_mul(&along_classes(weight, x)?)?,
+        None => log,
+    };
+    let share = labels.weights(x, |_| -label_smoothing / x.dims()[1] as f64)?;
+    reduction.of_weighted(&(hit + (spread.sum(1)? * share)?)?, labels.total())
 }
 
-/// `dx = (softmax(x) − onehot(target)) · dy` for each fibre.
-#[derive(Clone)]
-struct Gradient(CrossEntropy);
-
-impl Gradient {
-    /// What fibre `i` is weighted with.
-    #[inline(always)]
-    fn weight<T: Element>(&self, dy: &[T], i: usize) -> T {
-        match self.0.reduction {
-            Reduction::None => dy[i],
-            reduction => dy[0] * T::of(reduction.factor(self.0.labels.len())),
-        }
+/// The loss of probabilities from differentiable Candle operations.
+fn portable_of_soft(x: &Tensor, targets: &Tensor, options: CrossEntropy<'_>) -> Result<Tensor> {
+    let CrossEntropy { weight, label_smoothing, reduction, .. } = options;
+    if x.elem_count() == 0 {
+        return reduction.of(&(x.sum(1)? + targets.sum(1)?)?);
     }
-
-    #[inline(always)]
-    fn fibre<T: Element>(x: &[T], label: usize, dy: T, dx: &mut Blank<'_, T>) {
-        let (dx, total) = axis::exponentials_of(x, dx);
-        let scale = T::of(1.0 / total);
-        let hit = (dx[label] * scale - T::ONE) * dy;
-        let scale = scale * dy;
-        for dx in dx.iter_mut() {
-            *dx *= scale;
-        }
-        dx[label] = hit;
-    }
-
-    #[inline(always)]
-    fn block<T: Element>(x: Block<'_, T>, labels: &[u32], dy: impl Fn(usize) -> T, dx: &mut [Blank<'_, T>]) {
-        let mut scale = axis::exponentials(x, dx);
-        let mut hit = axis::per_column(T::ZERO);
-        for (j, &label) in labels.iter().enumerate() {
-            let dy = dy(j);
-            scale[j] = T::ONE / scale[j];
-            hit[j] = (dx[label as usize].get_mut()[j] * scale[j] - T::ONE) * dy;
-            scale[j] *= dy;
-        }
-        for dx in dx.iter_mut() {
-            axis::scale(dx.get_mut(), &scale);
-        }
-        for (j, &label) in labels.iter().enumerate() {
-            dx[label as usize].get_mut()[j] = hit[j];
-        }
-    }
+    let q = targets.affine(1.0 - label_smoothing, label_smoothing / x.dims()[1] as f64)?;
+    let q = match weight {
+        Some(weight) => q.broadcast_mul(&along_classes(weight, x)?)?,
+        None => q,
+    };
+    reduction.of(&(portable_log_softmax(x, 1)? * q)?.sum(1)?.neg()?)
 }
 
-impl Kernel<2> for Gradient {
-    const NAME: &'static str = "cross_entropy";
-
-    fn forward<T: Element>(&self, [x, dy]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
-        let (axis, labels) = (Axis::new(x.dims, 1), &self.0.labels);
-        let dx = if axis.is_last() {
-            axis.by_fibres(
-                COST,
-                #[inline(always)]
-                |i, dx| {
-                    Self::fibre(axis.fibre(&x.data, i), labels[i] as usize, self.weight(&dy.data, i), dx);
-                },
-            )
-        } else {
-            axis.by_blocks(
-                COST,
-                #[inline(always)]
-                |at, dx| {
-                    let (x, first) = (axis.block(&x.data, at), axis.column(at));
-                    let labels = &labels[first..][..x.width];
-                    Self::block(
-                        x,
-                        labels,
-                        #[inline(always)]
-                        |j| self.weight(&dy.data, first + j),
-                        dx,
-                    );
-                },
-            )
-        };
-        Ok((dx, x.dims.into()))
-    }
-}
-
-/// The terms from differentiable Candle operations: other devices and types, and the kernel's oracle.
-fn portable(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    let shape = targets.shape();
-    if shape.elem_count() == 0 {
-        return logits.sum(1); // no number, in the right shape
-    }
-    let targets = targets.to_device(logits.device())?.contiguous()?.unsqueeze(1)?;
-    portable_log_softmax(logits, 1)?.contiguous()?.gather(&targets, 1)?.neg()?.reshape(shape)
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::{Device, Var};
-
-    use super::*;
-    use crate::ops::oracle::assert_same;
-    use crate::testing::{gradcheck, randn};
-
-    const REDUCTIONS: [Reduction; 3] = [Reduction::Mean, Reduction::Sum, Reduction::None];
-
-    /// Classes below `classes`, in an order without pattern.
-    fn targets(dims: &[usize], classes: usize) -> Result<Tensor> {
-        let labels: Vec<u32> =
-            (0..dims.iter().product()).map(|i: usize| (i * 7919 % 31 % classes) as u32).collect();
-        Tensor::from_vec(labels, dims, &Device::Cpu)
-    }
-
-    #[test]
-    fn worked_example() -> Result<()> {
-        // Probabilities 1/8, 2/8, 5/8 twice; labels 2 and 0.
-        let row = [1f64.ln(), 2f64.ln(), 5f64.ln()];
-        let x = Var::new(&[row, row], &Device::Cpu)?;
-        for targets in [Tensor::new(&[2u8, 0], &Device::Cpu)?, Tensor::new(&[2i64, 0], &Device::Cpu)?] {
-            let y = cross_entropy(&x, &targets, Reduction::Mean)?;
-            assert!((y.to_scalar::<f64>()? - 0.5 * (1.6f64.ln() + 8f64.ln())).abs() < 1e-15);
-            let grads = y.backward()?;
-            let dx = grads.get(&x).expect("x is a variable").flatten_all()?.to_vec1::<f64>()?;
-            for (dx, truth) in dx.iter().zip([0.0625, 0.125, -0.1875, -0.4375, 0.125, 0.3125]) {
-                assert!((dx - truth).abs() < 1e-15, "{dx} is not {truth}");
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn the_kernel_is_its_portable_twin() -> Result<()> {
-        for shape in [
-            vec![0, 3],
-            vec![1, 1],
-            vec![1, 4],
-            vec![5, 3],
-            vec![3, 1000],
-            vec![2, 3, 4],
-            vec![2, 5, 7, 100],
-            vec![2, 3, 0],
-        ] {
-            let x = (randn(1, shape.as_slice())? * 3.0)?;
-            let targets = targets(&[&shape[..1], &shape[2..]].concat(), shape[1])?;
-            for reduction in REDUCTIONS {
-                for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 3e-6)] {
-                    if shape.contains(&0) && reduction == Reduction::Mean {
-                        continue;
-                    }
-                    let x = x.to_dtype(dtype)?;
-                    assert_same(
-                        |x| cross_entropy(&x[0], &targets, reduction),
-                        |x| reduction.of(&portable(&x[0], &targets)?),
-                        &[x],
-                        tolerance,
-                    )?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn gradients_are_derivatives_also_of_views() -> Result<()> {
-        for reduction in REDUCTIONS {
-            let labels = targets(&[4], 3)?;
-            gradcheck(|x| cross_entropy(&x[0], &labels, reduction), &[randn(2, (4, 3))?])?;
-            gradcheck(|x| cross_entropy(&x[0].t()?, &labels, reduction), &[randn(3, (3, 4))?])?;
-            let labels = targets(&[3, 2, 5], 4)?.transpose(1, 2)?; // [3, 5, 2]
-            gradcheck(|x| cross_entropy(&x[0], &labels, reduction), &[randn(4, (3, 4, 5, 2))?])?;
-            gradcheck(
-                |x| cross_entropy(&x[0].transpose(1, 3)?, &labels, reduction),
-                &[randn(5, (3, 2, 5, 4))?],
-            )?;
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn extreme_logits_and_empty_batches() -> Result<()> {
-        let x = Var::new(&[[1000f32, -1000.0], [-1000.0, 1000.0]], &Device::Cpu)?;
-        let targets = Tensor::new(&[0u32, 0], &Device::Cpu)?;
-        let y = cross_entropy(&x, &targets, Reduction::None)?;
-        assert_eq!(y.to_vec1::<f32>()?, [0.0, 2000.0]);
-        let grads = y.sum_all()?.backward()?;
-        let dx = grads.get(&x).expect("x is a variable").to_vec2::<f32>()?;
-        assert_eq!(dx, [[0.0, 0.0], [-1.0, 1.0]]);
-        let (x, targets) = (x.narrow(0, 0, 0)?, targets.narrow(0, 0, 0)?);
-        assert!(cross_entropy(&x, &targets, Reduction::Mean)?.to_scalar::<f32>()?.is_nan());
-        assert_eq!(cross_entropy(&x, &targets, Reduction::Sum)?.to_scalar::<f32>()?, 0.0);
-        Ok(())
-    }
-
-    #[test]
-    fn mistakes_are_named() -> Result<()> {
-        let cpu = Device::Cpu;
-        let f = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &cpu);
-        let u = |dims: &[usize]| Tensor::zeros(dims, DType::U32, &cpu);
-        let cases = [
-            (f(&[2, 3])?, f(&[2])?, "integers (u8, u32 or i64), got F32"),
-            (f(&[2, 3])?, u(&[3])?, "got shapes [2, 3] and [3]"),
-            (f(&[3])?, u(&[])?, "got shapes [3] and []"),
-            (f(&[2, 3, 4, 5])?, u(&[2, 5, 4])?, "got shapes [2, 3, 4, 5] and [2, 5, 4]"),
-            (f(&[2, 0])?, u(&[2])?, "at least one class on axis 1, got shape [2, 0]"),
-            (f(&[2, 10])?, Tensor::new(&[3u32, 10], &cpu)?, "classes in 0..10, got 10 at [1]"),
-            (f(&[2, 10])?, Tensor::new(&[-1i64, 3], &cpu)?, "classes in 0..10, got -1 at [0]"),
-            (
-                f(&[1, 5, 2, 2])?,
-                Tensor::new(&[[[0u8, 1], [255, 3]]], &cpu)?,
-                "classes in 0..5, got 255 at [0, 1, 0]",
-            ),
-        ];
-        for (x, targets, message) in cases {
-            let error = cross_entropy(&x, &targets, Reduction::Mean).expect_err(message).to_string();
-            assert!(error.contains(message), "{error} does not say {message}");
-        }
-        Ok(())
-    }
+/// Weights of classes, `[C]`, in a shape that spreads over `x` `[B, C, …]`.
+fn along_classes(weight: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let mut shape = vec![1; x.rank()];
+    shape[1] = weight.elem_count();
+    weight.detach().to_device(x.device())?.reshape(shape)
 }

@@ -59,7 +59,10 @@ mod tests {
         let twin = |x: &[Tensor]| Ok(portable([&x[0], &x[1], &x[2]], sets, 1e-5, Fused(None))?.0);
         assert_same(ours, twin, &inputs(DType::F64)?, 1e-11)?;
         gradcheck(ours, &inputs(DType::F64)?)?;
-        gradcheck(|x| instance_norm(&x[0].transpose(2, 3)?.narrow(2, 1, 3)?, None, 1e-3), &[randn(4, (2, 3, 4, 5))?])
+        gradcheck(
+            |x| instance_norm(&x[0].transpose(2, 3)?.narrow(2, 1, 3)?, None, 1e-3),
+            &[randn(4, (2, 3, 4, 5))?],
+        )
     }
 
     #[test]
@@ -72,7 +75,10 @@ mod tests {
         let b = randn(1, 5)?;
         for (result, message) in [
             (instance_norm(&randn(2, (2, 6))?, None, 1e-5), "must be [B, C, L, …], got [2, 6]"),
-            (instance_norm(&randn(2, (2, 6, 1))?, None, 1e-5), "more than one number, got the shape [2, 6, 1]"),
+            (
+                instance_norm(&randn(2, (2, 6, 1))?, None, 1e-5),
+                "more than one number, got the shape [2, 6, 1]",
+            ),
             (instance_norm(&randn(2, (2, 6, 2))?, Some([&b, &b]), 1e-5), "the weight must be [6], got [5]"),
         ] {
             let error = result.expect_err(message).to_string();

@@ -7,8 +7,10 @@ use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
+use candle_core::op::BackpropOp;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, InplaceOp1, Layout, Result, Shape, Tensor,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, InplaceOp1, Layout, Result, Shape, Storage,
+    Tensor,
 };
 
 use crate::cpu::Element;
@@ -74,6 +76,21 @@ pub(crate) fn detached2<K: Kernel<2>>(k: K, a: &Tensor, b: &Tensor) -> Result<Te
 /// [`detached1`] for three arguments.
 pub(crate) fn detached3<K: Kernel<3>>(k: K, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
     a.apply_op3_no_bwd(b, c, &Op(k))
+}
+
+/// [`detached1`] for any number of arguments: Candle's own way takes three.
+pub(crate) fn detached<K: Kernel<N>, const N: usize>(k: &K, xs: [&Tensor; N]) -> Result<Tensor> {
+    let borrowed = xs.map(Tensor::storage_and_layout);
+    let mut args = Vec::with_capacity(N);
+    for (storage, layout) in &borrowed {
+        let Storage::Cpu(storage) = &**storage else {
+            candle_core::bail!("{}: the kernel needs CPU tensors", K::NAME)
+        };
+        args.push((storage, *layout));
+    }
+    let Ok(args) = args.try_into() else { unreachable!("one storage an argument") };
+    let (storage, shape) = run(k, args)?;
+    Ok(Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false))
 }
 
 /// The adapter Candle sees.
@@ -226,7 +243,7 @@ pub fn update_in_place(
 ) -> Result<()> {
     let grad = grad.contiguous()?;
     let (storage, layout) = grad.storage_and_layout();
-    let candle_core::Storage::Cpu(storage) = &*storage else {
+    let Storage::Cpu(storage) = &*storage else {
         candle_core::bail!("update_in_place: needs CPU tensors, got one on {:?}", grad.device().location())
     };
     let grad = view::<f32>(storage, layout)?;

@@ -97,7 +97,10 @@ mod tests {
     fn shapes_that_do_not_fit_are_errors() -> Result<()> {
         let (x, b) = (randn(1, (2, 6))?, randn(2, 5)?);
         for (result, message) in [
-            (layer_norm(&x, 0, None, None, 1e-5), "the number of axes must be from 1 to the rank, got 0 for [2, 6]"),
+            (
+                layer_norm(&x, 0, None, None, 1e-5),
+                "the number of axes must be from 1 to the rank, got 0 for [2, 6]",
+            ),
             (layer_norm(&x, 3, None, None, 1e-5), "the number of axes must be from 1 to the rank, got 3"),
             (layer_norm(&x, 1, Some(&b), None, 1e-5), "the weight must be [6], got [5]"),
             (layer_norm(&x, 2, None, Some(&b), 1e-5), "the bias must be [2, 6], got [5]"),

@@ -257,7 +257,11 @@ mod tests {
 
     #[test]
     fn types() -> Result<()> {
-        assert_types("local_response_norm", |x| local_response_norm(&x[0], strong(3)), &[randn(1, (2, 4, 3))?])
+        assert_types(
+            "local_response_norm",
+            |x| local_response_norm(&x[0], strong(3)),
+            &[randn(1, (2, 4, 3))?],
+        )
     }
 
     #[test]

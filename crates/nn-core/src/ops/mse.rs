@@ -13,7 +13,7 @@ use crate::cpu::Element;
 /// `x` and `target` of one shape → a scalar, or that shape with [`Reduction::None`].
 ///
 /// # Errors
-/// If the two differ in shape or type.
+/// If the two differ in shape or type, or are of no float type.
 pub fn mse(x: &Tensor, target: &Tensor, reduction: Reduction) -> Result<Tensor> {
     apply(Mse, x, target, reduction)
 }
@@ -44,13 +44,11 @@ impl Elementwise for Mse {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device, Var};
+    use candle_core::{Device, Var};
 
     use super::*;
-    use crate::ops::oracle::assert_same;
+    use crate::ops::loss::checks::{REDUCTIONS, assert_elementwise};
     use crate::testing::{gradcheck, randn};
-
-    const REDUCTIONS: [Reduction; 3] = [Reduction::Mean, Reduction::Sum, Reduction::None];
 
     #[test]
     fn worked_example() -> Result<()> {
@@ -66,25 +64,8 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_is_its_portable_twin() -> Result<()> {
-        for shape in [vec![], vec![0], vec![1], vec![3, 5], vec![40_000]] {
-            let inputs = [randn(1, shape.as_slice())?, randn(2, shape.as_slice())?];
-            for reduction in REDUCTIONS {
-                for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
-                    if shape == [0] && reduction == Reduction::Mean {
-                        continue;
-                    }
-                    let inputs = [inputs[0].to_dtype(dtype)?, inputs[1].to_dtype(dtype)?];
-                    assert_same(
-                        |x| mse(&x[0], &x[1], reduction),
-                        |x| reduction.of(&Mse.portable(&x[0], &x[1])?),
-                        &inputs,
-                        tolerance,
-                    )?;
-                }
-            }
-        }
-        Ok(())
+    fn it_is_a_loss_of_elements() -> Result<()> {
+        assert_elementwise(Mse, |shape| Ok([randn(1, shape)?, randn(2, shape)?]))
     }
 
     #[test]
@@ -93,29 +74,6 @@ mod tests {
             let inputs = [randn(3, (3, 4))?, randn(4, (3, 4))?];
             gradcheck(|x| mse(&x[0], &x[1], reduction), &inputs)?;
             gradcheck(|x| mse(&x[0].t()?, &x[1].t()?.narrow(1, 0, 3)?, reduction), &inputs)?;
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn no_terms() -> Result<()> {
-        let x = Tensor::zeros((0, 2), DType::F32, &Device::Cpu)?;
-        assert!(mse(&x, &x, Reduction::Mean)?.to_scalar::<f32>()?.is_nan());
-        assert_eq!(mse(&x, &x, Reduction::Sum)?.to_scalar::<f32>()?, 0.0);
-        assert_eq!(mse(&x, &x, Reduction::None)?.dims(), [0, 2]);
-        Ok(())
-    }
-
-    #[test]
-    fn mistakes_are_named() -> Result<()> {
-        let zeros = |n: usize, dtype| Tensor::zeros(n, dtype, &Device::Cpu);
-        let x = zeros(2, DType::F32)?;
-        for (target, message) in [
-            (zeros(3, DType::F32)?, "mse: input and target must have one shape, got [2] and [3]"),
-            (zeros(2, DType::F64)?, "mse: input and target must have one type, got F32 and F64"),
-        ] {
-            let error = mse(&x, &target, Reduction::Mean).expect_err(message).to_string();
-            assert!(error.contains(message), "{error} does not say {message}");
         }
         Ok(())
     }

@@ -140,7 +140,11 @@ impl Sets {
     }
 
     /// What `f(elements, set, channel)` finds in each piece, plane by plane.
-    fn by_pieces<R: Copy + Send>(self, none: R, f: impl Fn(std::ops::Range<usize>, usize, usize) -> R + Sync + Send) -> Vec<R> {
+    fn by_pieces<R: Copy + Send>(
+        self,
+        none: R,
+        f: impl Fn(std::ops::Range<usize>, usize, usize) -> R + Sync + Send,
+    ) -> Vec<R> {
         let pieces = self.pieces();
         let mut found = vec![none; self.slabs * self.rows * self.channels * pieces];
         for_each_chunk(&mut found, 1, COST * self.total(), |i, found| {

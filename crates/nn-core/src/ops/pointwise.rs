@@ -3,6 +3,7 @@
 use candle_core::{Result, Shape, Tensor};
 
 use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
+use super::precision::{half_precision, widen};
 use crate::cpu::{Element, vector};
 
 /// Which tensor a derivative is read from. The output, where it suffices, is the one the next layer keeps too.
@@ -40,6 +41,9 @@ pub(super) trait Visitor {
 
 /// `f` of every element.
 pub(super) fn apply<P: Pointwise>(f: P, x: &Tensor) -> Result<Tensor> {
+    if let Some(half) = half_precision(P::NAME, &[x])? {
+        return apply(f, &widen(x)?)?.to_dtype(half);
+    }
     if on_cpu(&[x]) { apply1(Map(f), x) } else { f.portable(x) }
 }
 

@@ -33,7 +33,12 @@ mod tests {
     fn worked_example() -> Result<()> {
         let x = Tensor::new(&[[2f64, 14.0]], &Device::Cpu)?; // mean square 100
         let w = Tensor::new(&[10f64, 5.0], &Device::Cpu)?;
-        assert_close(&rms_norm(&x, 1, Some(&w), 0.0)?, &Tensor::new(&[[2f64, 7.0]], &Device::Cpu)?, 1e-15, 0.0)?;
+        assert_close(
+            &rms_norm(&x, 1, Some(&w), 0.0)?,
+            &Tensor::new(&[[2f64, 7.0]], &Device::Cpu)?,
+            1e-15,
+            0.0,
+        )?;
         Ok(())
     }
 

@@ -52,7 +52,10 @@ impl RowNorm {
             ensure!(dims == row, "{op}: the {name} must be {row:?}, got {dims:?}");
         }
         let ones = || Tensor::ones(row, x.dtype(), x.device());
-        let [w, b] = [w.map_or_else(ones, |w| Ok(w.clone()))?, b.map_or_else(|| ones()?.zeros_like(), |b| Ok(b.clone()))?];
+        let [w, b] = [
+            w.map_or_else(ones, |w| Ok(w.clone()))?,
+            b.map_or_else(|| ones()?.zeros_like(), |b| Ok(b.clone()))?,
+        ];
         if let Some(half) = half_precision(op, &[x, &w, &b])? {
             return self.of(&widen(x)?, Some(&widen(&w)?), Some(&widen(&b)?))?.to_dtype(half);
         }
@@ -164,7 +167,13 @@ struct Gradient {
 
 impl Gradient {
     #[inline(always)]
-    fn row<T: Element>(&self, row: usize, [x, w, dy]: [&[T]; 3], dx: &mut Blank<'_, T>, parts: &mut [Vec<T>; 2]) {
+    fn row<T: Element>(
+        &self,
+        row: usize,
+        [x, w, dy]: [&[T]; 3],
+        dx: &mut Blank<'_, T>,
+        parts: &mut [Vec<T>; 2],
+    ) {
         let Some(scales) = self.rows.scales.get() else { unreachable!("kept by the forward pass") };
         let [centre, by] = scales[row].map(T::of);
         if let [dw, db] = parts

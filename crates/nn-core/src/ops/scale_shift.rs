@@ -193,7 +193,8 @@ mod tests {
     #[test]
     fn worked_example() -> Result<()> {
         let x = Tensor::new(&[[[1f32, 2.0], [3.0, 4.0]]], &Device::Cpu)?;
-        let [scale, shift] = [Tensor::new(&[2f32, -1.0], &Device::Cpu)?, Tensor::new(&[1f32, 3.5], &Device::Cpu)?];
+        let [scale, shift] =
+            [Tensor::new(&[2f32, -1.0], &Device::Cpu)?, Tensor::new(&[1f32, 3.5], &Device::Cpu)?];
         let y = scale_shift(&x, [&scale, &shift], Some(Activation::Relu))?;
         assert_eq!(y.to_vec3::<f32>()?, [[[3.0, 5.0], [0.5, 0.0]]]);
         Ok(())

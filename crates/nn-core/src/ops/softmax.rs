@@ -7,6 +7,7 @@ use candle_core::shape::Dim;
 use candle_core::{Result, Shape, Tensor};
 
 use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
+use super::precision::{half_precision, widen};
 use crate::cpu::axis::{self, Axis, Block};
 use crate::cpu::blank::Blank;
 use crate::cpu::{Element, vector};
@@ -19,6 +20,9 @@ use crate::cpu::{Element, vector};
 /// If `x` has no axis `dim`, or is not of a float type.
 pub fn softmax<D: Dim>(x: &Tensor, dim: D) -> Result<Tensor> {
     let axis = dim.to_index(x.shape(), Softmax::NAME)?;
+    if let Some(half) = half_precision(Softmax::NAME, &[x])? {
+        return softmax(&widen(x)?, axis)?.to_dtype(half);
+    }
     if on_cpu(&[x]) { apply1(Along { axis, f: Softmax }, x) } else { portable_softmax(x, axis) }
 }
 
@@ -30,6 +34,9 @@ pub fn softmax<D: Dim>(x: &Tensor, dim: D) -> Result<Tensor> {
 /// If `x` has no axis `dim`, or is not of a float type.
 pub fn log_softmax<D: Dim>(x: &Tensor, dim: D) -> Result<Tensor> {
     let axis = dim.to_index(x.shape(), LogSoftmax::NAME)?;
+    if let Some(half) = half_precision(LogSoftmax::NAME, &[x])? {
+        return log_softmax(&widen(x)?, axis)?.to_dtype(half);
+    }
     if on_cpu(&[x]) { apply1(Along { axis, f: LogSoftmax }, x) } else { portable_log_softmax(x, axis) }
 }
 
@@ -222,7 +229,7 @@ mod tests {
     use candle_core::{D, DType, Device};
 
     use super::*;
-    use crate::ops::oracle::assert_same;
+    use crate::ops::oracle::{assert_same, assert_types};
     use crate::testing::{gradcheck, randn};
 
     type Op = fn(&Tensor, usize) -> Result<Tensor>;
@@ -305,6 +312,13 @@ mod tests {
             }
         }
         Ok(())
+    }
+
+    #[test]
+    fn half_precision_runs_in_single_and_integers_are_refused() -> Result<()> {
+        let x = (randn(8, (3, 7))? * 3.0)?;
+        assert_types("softmax", |x| softmax(&x[0], 1), std::slice::from_ref(&x))?;
+        assert_types("log_softmax", |x| log_softmax(&x[0], 0), &[x])
     }
 
     #[test]

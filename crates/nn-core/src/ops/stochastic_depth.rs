@@ -42,7 +42,9 @@ mod tests {
     #[test]
     fn examples_or_batches_are_dropped_as_a_whole() -> Result<()> {
         let x = Tensor::ones((1000, 6), DType::F32, &Device::Cpu)?;
-        let sums = |mode, step| stochastic_depth(&x, 0.25, mode, &Ctx::train(2).step(step))?.sum(1)?.to_vec1::<f32>();
+        let sums = |mode, step| {
+            stochastic_depth(&x, 0.25, mode, &Ctx::train(2).step(step))?.sum(1)?.to_vec1::<f32>()
+        };
         let rows = sums(StochasticDepth::Row, 0)?;
         let kept = rows.iter().filter(|&&sum| sum == 8.0).count();
         assert_eq!(rows.iter().filter(|&&sum| sum == 0.0).count(), 1000 - kept);
@@ -54,7 +56,10 @@ mod tests {
             kept += usize::from(batch[0] > 0.0);
         }
         assert!((60..90).contains(&kept), "{kept} of 100 batches were kept");
-        gradcheck(|x| stochastic_depth(&x[0], 0.5, StochasticDepth::Row, &Ctx::train(1)), &[randn(1, (3, 2, 2))?])
+        gradcheck(
+            |x| stochastic_depth(&x[0], 0.5, StochasticDepth::Row, &Ctx::train(1)),
+            &[randn(1, (3, 2, 2))?],
+        )
     }
 
     #[test]

@@ -1,27 +1,65 @@
 //! Optimisers with PyTorch's update rules: one pass over memory per parameter on the CPU.
+//!
+//! A rule is a file: its options, and its arithmetic as a [`Formula`](formula::Formula), which serves single numbers and
+//! whole tensors alike.
 
+mod adadelta;
+mod adagrad;
 mod adam;
+mod apply;
+mod formula;
+mod lamb;
+mod lion;
+mod nadam;
+mod radam;
+mod rmsprop;
 mod sgd;
 
 use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Result, Tensor, Var};
-use nn_core::{ensure, ops};
-use rayon::prelude::*;
+use candle_core::{Device, Result, Tensor, Var};
+use nn_core::ensure;
 use serde::{Deserialize, Serialize};
 
-pub use adam::Adam;
+use self::adam::Moments;
+use self::apply::{apply, norm};
+use self::formula::{Formula, Turn};
+
+pub use adadelta::Adadelta;
+pub use adagrad::Adagrad;
+pub use adam::{Adam, AdamW};
+pub use lamb::Lamb;
+pub use lion::Lion;
+pub use nadam::NAdam;
+pub use radam::RAdam;
+pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
 
 /// How gradients change parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Rule {
     /// Stochastic gradient descent.
     Sgd(Sgd),
     /// Adaptive moments.
     Adam(Adam),
+    /// Adaptive moments with weight decay apart.
+    AdamW(AdamW),
+    /// Adam with Nesterov's momentum.
+    NAdam(NAdam),
+    /// Adam that waits until its mean square can be trusted.
+    RAdam(RAdam),
+    /// Steps scaled by a running mean square.
+    RmsProp(RmsProp),
+    /// Steps scaled by a sum of squares.
+    Adagrad(Adagrad),
+    /// Steps in the units of the parameter.
+    Adadelta(Adadelta),
+    /// Adam with steps in proportion to each parameter's norm, for large batches.
+    Lamb(Lamb),
+    /// Steps by a sign.
+    Lion(Lion),
 }
 
 impl Default for Rule {
@@ -34,9 +72,34 @@ impl Rule {
     /// # Errors
     /// If a hyper-parameter is out of range; the message gives the range.
     pub fn check(&self) -> Result<()> {
+        let decay = self.weight_decay();
+        ensure!(decay.is_finite() && decay >= 0.0, "{self:?}: weight_decay must be 0 or more, got {decay}");
         match self {
             Self::Sgd(rule) => rule.check(),
-            Self::Adam(rule) => rule.check(),
+            Self::Adam(rule) => rule.moments().check(),
+            Self::AdamW(rule) => rule.moments().check(),
+            Self::NAdam(rule) => rule.moments().check(),
+            Self::RAdam(rule) => rule.moments().check(),
+            Self::RmsProp(rule) => rule.check(),
+            Self::Adagrad(rule) => rule.check(),
+            Self::Adadelta(rule) => rule.check(),
+            Self::Lamb(rule) => rule.moments().check(),
+            Self::Lion(rule) => rule.check(),
+        }
+    }
+
+    fn weight_decay(&self) -> f64 {
+        match self {
+            Self::Sgd(rule) => rule.weight_decay,
+            Self::Adam(rule) => rule.weight_decay,
+            Self::AdamW(rule) => rule.weight_decay,
+            Self::NAdam(rule) => rule.weight_decay,
+            Self::RAdam(rule) => rule.weight_decay,
+            Self::RmsProp(rule) => rule.weight_decay,
+            Self::Adagrad(rule) => rule.weight_decay,
+            Self::Adadelta(rule) => rule.weight_decay,
+            Self::Lamb(rule) => rule.weight_decay,
+            Self::Lion(rule) => rule.weight_decay,
         }
     }
 
@@ -44,26 +107,87 @@ impl Rule {
     fn slots(&self) -> &'static [&'static str] {
         match self {
             Self::Sgd(rule) => rule.slots(),
-            Self::Adam(rule) => rule.slots(),
+            Self::Adam(rule) => rule.moments().slots(),
+            Self::AdamW(rule) => rule.moments().slots(),
+            Self::NAdam(_) | Self::RAdam(_) | Self::Lamb(_) => adam::MEANS,
+            Self::RmsProp(rule) => rule.slots(),
+            Self::Adagrad(_) => &["sum"],
+            Self::Adadelta(_) => &["square_avg", "acc_delta"],
+            Self::Lion(_) => &["exp_avg"],
+        }
+    }
+
+    /// What the tensors it keeps start from.
+    fn start(&self) -> f64 {
+        match self {
+            Self::Adagrad(rule) => rule.initial_accumulator_value,
+            _ => 0.0,
+        }
+    }
+
+    /// The one number it keeps beside them, after an update: PyTorch's name for it, and its factor.
+    fn memo(&self, number: u64) -> Option<(&'static str, f64)> {
+        match self {
+            Self::NAdam(rule) => Some(("mu_product", rule.momentum(number))),
+            _ => None,
+        }
+    }
+
+    /// Updates one parameter, and what is kept for it, by its gradient.
+    fn update(&self, turn: Turn, var: &Var, kept: &[Var], grad: &Tensor) -> Result<()> {
+        match self {
+            Self::Sgd(rule) if kept.is_empty() => apply::<0, _>(rule, turn, var, kept, grad),
+            Self::Sgd(rule) => apply::<1, _>(rule, turn, var, kept, grad),
+            Self::Adam(rule) => moments(&rule.moments(), turn, var, kept, grad),
+            Self::AdamW(rule) => moments(&rule.moments(), turn, var, kept, grad),
+            Self::NAdam(rule) => apply(rule, turn, var, kept, grad),
+            Self::RAdam(rule) => apply(rule, turn, var, kept, grad),
+            Self::RmsProp(rule) => match kept.len() {
+                1 => apply::<1, _>(rule, turn, var, kept, grad),
+                2 => apply::<2, _>(rule, turn, var, kept, grad),
+                _ => apply::<3, _>(rule, turn, var, kept, grad),
+            },
+            Self::Adagrad(rule) => apply(rule, turn, var, kept, grad),
+            Self::Adadelta(rule) => apply(rule, turn, var, kept, grad),
+            Self::Lamb(rule) => layerwise(rule, turn, var, kept, grad),
+            Self::Lion(rule) => apply(rule, turn, var, kept, grad),
         }
     }
 }
 
-/// One parameter's update: the learning rate and which one it is.
-#[derive(Clone, Copy)]
-struct Turn {
-    lr: f64,
-    /// Counted from 1.
-    number: u64,
+/// Adam's family, with the largest mean square or without.
+fn moments(rule: &Moments, turn: Turn, var: &Var, kept: &[Var], grad: &Tensor) -> Result<()> {
+    if rule.amsgrad {
+        apply::<3, _>(rule, turn, var, kept, grad)
+    } else {
+        apply::<2, _>(rule, turn, var, kept, grad)
+    }
 }
 
-/// An update rule on numbers and on tensors; both round alike.
-trait Update: Sync {
-    /// Changes a stretch of a parameter, `state[0]`, and of what is kept for it, the rest, by its gradient.
-    fn stretch(&self, turn: Turn, state: &mut [&mut [f32]], grad: &[f32]);
+/// A direction for the whole parameter first, then a step along it whose length depends on both norms.
+fn layerwise(rule: &impl Formula<3>, turn: Turn, var: &Var, kept: &[Var], grad: &Tensor) -> Result<()> {
+    let direction = Var::zeros(var.shape(), var.dtype(), var.device())?;
+    let with_direction: Vec<Var> = kept.iter().chain([&direction]).cloned().collect();
+    apply(rule, turn, var, &with_direction, grad)?;
+    let (of_parameter, of_direction) = (norm(var)?, norm(&direction)?);
+    let trust = if of_parameter > 0.0 && of_direction > 0.0 { of_parameter / of_direction } else { 1.0 };
+    apply(&lamb::Trust, Turn { memo: trust, ..turn }, var, &[], &direction)
+}
 
-    /// The same from Candle operations: the new parameter and what is kept for it.
-    fn tensors(&self, turn: Turn, state: &[&Tensor], grad: &Tensor) -> Result<Vec<Tensor>>;
+/// By what a group of parameters differs from the rule and the schedule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// Multiplies the learning rate: below 1 for a pretrained backbone, say.
+    pub lr: f64,
+    /// Multiplies the weight decay: 0 for biases and norms, say.
+    pub weight_decay: f64,
+}
+
+impl Default for Scale {
+    /// No difference.
+    fn default() -> Self {
+        Self { lr: 1.0, weight_decay: 1.0 }
+    }
 }
 
 /// Parameters and what the rule keeps for each of them, sorted by name.
@@ -77,13 +201,13 @@ pub struct Optimizer {
 /// What is kept for a parameter.
 #[derive(Debug)]
 struct Slot {
+    scale: Scale,
     /// Updates so far; those without a gradient do not count.
     updates: u64,
     state: Vec<Var>,
+    /// The product of the factors of [`Rule::memo`] so far.
+    memo: f64,
 }
-
-/// Elements that a thread updates at a time: 64 KiB of each tensor.
-const STRETCH: usize = 16_384;
 
 impl Optimizer {
     /// Will train `parameters`, as [`nn_core::ParamStore::parameters`] lists them.
@@ -94,8 +218,9 @@ impl Optimizer {
         rule.check()?;
         parameters.sort_by(|(a, _), (b, _)| a.cmp(b));
         let slots = parameters.iter().map(|(_, var)| {
-            let state = rule.slots().iter().map(|_| Var::zeros(var.shape(), var.dtype(), var.device()));
-            Ok(Slot { updates: 0, state: state.collect::<Result<_>>()? })
+            let start = || Var::from_tensor(&(var.zeros_like()? + rule.start())?);
+            let state = rule.slots().iter().map(|_| start()).collect::<Result<_>>()?;
+            Ok(Slot { scale: Scale::default(), updates: 0, state, memo: 1.0 })
         });
         let slots = slots.collect::<Result<_>>()?;
         Ok(Self { rule, parameters, slots })
@@ -111,16 +236,37 @@ impl Optimizer {
         &self.parameters
     }
 
+    /// Lets a group of parameters differ: those of whose name and tensor `belongs` is true.
+    ///
+    /// Weight decay on matrices and kernels alone, as most recipes for Transformers have it:
+    /// `optimizer.scale(Scale { weight_decay: 0.0, ..Scale::default() }, |_, var| var.rank() < 2)`.
+    /// The scales are no part of [`Optimizer::state`]: set them again after making the optimiser anew.
+    ///
+    /// # Errors
+    /// If a factor is negative or not finite.
+    pub fn scale(&mut self, scale: Scale, belongs: impl Fn(&str, &Var) -> bool) -> Result<()> {
+        let Scale { lr, weight_decay } = scale;
+        for (what, factor) in [("lr", lr), ("weight_decay", weight_decay)] {
+            ensure!(
+                factor.is_finite() && factor >= 0.0,
+                "Optimizer: a scale of {what} must be 0 or more, got {factor}"
+            );
+        }
+        for ((name, var), slot) in self.parameters.iter().zip(&mut self.slots) {
+            if belongs(name, var) {
+                slot.scale = scale;
+            }
+        }
+        Ok(())
+    }
+
     /// Updates every parameter that has a gradient.
     ///
     /// # Errors
     /// If `lr` is negative or not finite, or a gradient has another shape than its parameter.
     pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<()> {
         ensure!(lr.is_finite() && lr >= 0.0, "Optimizer: lr must be 0 or more, got {lr}");
-        let rule: &dyn Update = match &self.rule {
-            Rule::Sgd(rule) => rule,
-            Rule::Adam(rule) => rule,
-        };
+        let decay = self.rule.weight_decay();
         for ((name, var), slot) in self.parameters.iter().zip(&mut self.slots) {
             let Some(grad) = grads.get(var) else { continue };
             ensure!(
@@ -130,12 +276,16 @@ impl Optimizer {
                 grad.dims()
             );
             slot.updates += 1;
-            update(rule, Turn { lr, number: slot.updates }, var, &slot.state, grad)?;
+            let number = slot.updates;
+            slot.memo *= self.rule.memo(number).map_or(1.0, |(_, factor)| factor);
+            let Scale { lr: of_lr, weight_decay: of_decay } = slot.scale;
+            let turn = Turn { lr: lr * of_lr, decay: decay * of_decay, number, memo: slot.memo };
+            self.rule.update(turn, var, &slot.state, grad)?;
         }
         Ok(())
     }
 
-    /// What is kept between steps: `{parameter}.momentum_buffer`, `.exp_avg`, `.exp_avg_sq` and the number of
+    /// What is kept between steps: `{parameter}.momentum_buffer`, `.exp_avg`, … and the number of
     /// updates as `.step`; nothing for a rule without memory. The tensors are the optimiser's own, not copies.
     ///
     /// # Errors
@@ -149,6 +299,9 @@ impl Optimizer {
             }
             if !names.is_empty() {
                 tensors.insert(format!("{name}.step"), Tensor::new(slot.updates as i64, &Device::Cpu)?);
+            }
+            if let Some((kept, _)) = self.rule.memo(1) {
+                tensors.insert(format!("{name}.{kept}"), Tensor::new(slot.memo, &Device::Cpu)?);
             }
         }
         Ok(tensors)
@@ -183,33 +336,12 @@ impl Optimizer {
             if !names.is_empty() {
                 slot.updates = tensors[&format!("{name}.step")].to_scalar::<i64>()?.max(0) as u64;
             }
+            if let Some((kept, _)) = self.rule.memo(1) {
+                slot.memo = tensors[&format!("{name}.{kept}")].to_scalar()?;
+            }
         }
         Ok(())
     }
-}
-
-fn update(rule: &dyn Update, turn: Turn, var: &Var, kept: &[Var], grad: &Tensor) -> Result<()> {
-    let state: Vec<&Tensor> = std::iter::once(var).chain(kept).map(Var::as_tensor).collect();
-    let plain = |x: &Tensor| x.dtype() == DType::F32 && x.device().is_cpu();
-    if plain(grad) && state.iter().all(|x| plain(x) && x.is_contiguous()) {
-        return ops::update_in_place(&state, grad, |state, grad| whole(rule, turn, state, grad));
-    }
-    let new = rule.tensors(turn, &state, grad)?;
-    std::iter::once(var).chain(kept).zip(&new).try_for_each(|(var, new)| var.set(new))
-}
-
-/// All stretches of a parameter, on several threads if there are several.
-fn whole(rule: &dyn Update, turn: Turn, state: &mut [&mut [f32]], grad: &[f32]) {
-    let one = |(mut state, grad): (Vec<&mut [f32]>, &[f32])| rule.stretch(turn, &mut state, grad);
-    if grad.len() <= STRETCH {
-        return rule.stretch(turn, state, grad);
-    }
-    let mut stretches: Vec<(Vec<&mut [f32]>, &[f32])> =
-        grad.chunks(STRETCH).map(|grad| (Vec::with_capacity(state.len()), grad)).collect();
-    for tensor in state {
-        stretches.iter_mut().zip(tensor.chunks_mut(STRETCH)).for_each(|((state, _), part)| state.push(part));
-    }
-    stretches.into_par_iter().for_each(one);
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 //! Source: `torch.optim.SGD`; Nesterov's variant after Sutskever et al. 2013, "On the importance of initialization
 //! and momentum in deep learning".
 
-use candle_core::{Result, Tensor};
+use candle_core::Result;
 use nn_core::ensure;
 use serde::{Deserialize, Serialize};
 
-use super::{Turn, Update};
+use super::formula::{Formula, Quantity, Turn};
 
 /// `d = g + weight_decay · p`, `b ← momentum · b + (1 − dampening) · d`, `p ← p − lr · b`.
 ///
@@ -27,13 +27,9 @@ pub struct Sgd {
 
 impl Sgd {
     pub(super) fn check(&self) -> Result<()> {
-        let Self { momentum, dampening, weight_decay, nesterov } = *self;
+        let Self { momentum, dampening, nesterov, .. } = *self;
         ensure!((0.0..1.0).contains(&momentum), "Sgd: momentum must be in [0, 1), got {momentum}");
         ensure!((0.0..=1.0).contains(&dampening), "Sgd: dampening must be in [0, 1], got {dampening}");
-        ensure!(
-            weight_decay.is_finite() && weight_decay >= 0.0,
-            "Sgd: weight_decay must be 0 or more, got {weight_decay}"
-        );
         ensure!(
             !nesterov || (momentum > 0.0 && dampening == 0.0),
             "Sgd: nesterov needs momentum above 0 and dampening 0, got momentum {momentum}, dampening {dampening}"
@@ -44,45 +40,39 @@ impl Sgd {
     pub(super) fn slots(&self) -> &'static [&'static str] {
         if self.momentum == 0.0 { &[] } else { &["momentum_buffer"] }
     }
+}
 
-    /// What multiplies `b` and `d` in this update of `b`.
-    fn shares(&self, turn: Turn) -> (f64, f64) {
-        if turn.number == 1 { (0.0, 1.0) } else { (self.momentum, 1.0 - self.dampening) }
+impl Formula<0> for Sgd {
+    type Scales = Turn;
+
+    fn scales(&self, turn: Turn) -> Turn {
+        turn
+    }
+
+    #[inline(always)]
+    fn update<X: Quantity>(&self, turn: Turn, p: X, g: X, kept: [X; 0]) -> (X, [X; 0]) {
+        let d = g + p.clone().times(turn.decay);
+        (p - d.times(turn.lr), kept)
     }
 }
 
-impl Update for Sgd {
-    fn stretch(&self, turn: Turn, state: &mut [&mut [f32]], grad: &[f32]) {
-        let (lr, decay) = (turn.lr as f32, self.weight_decay as f32);
-        match state {
-            [p] => {
-                for (p, &g) in p.iter_mut().zip(grad) {
-                    *p -= (g + *p * decay) * lr;
-                }
-            }
-            [p, b] => {
-                let (of_b, of_d) = self.shares(turn);
-                let (of_b, of_d) = (of_b as f32, of_d as f32);
-                // How `b` and `d` enter the step.
-                let momentum = self.momentum as f32;
-                for ((p, b), &g) in p.iter_mut().zip(b.iter_mut()).zip(grad) {
-                    let d = g + *p * decay;
-                    *b = *b * of_b + d * of_d;
-                    let step = if self.nesterov { d + *b * momentum } else { *b };
-                    *p -= step * lr;
-                }
-            }
-            _ => unreachable!("a parameter and at most one buffer, see slots"),
+impl Formula<1> for Sgd {
+    /// What multiplies `b` and `d` in the update of `b`.
+    type Scales = (Turn, f64, f64);
+
+    fn scales(&self, turn: Turn) -> Self::Scales {
+        match turn.number {
+            1 => (turn, 0.0, 1.0),
+            _ => (turn, self.momentum, 1.0 - self.dampening),
         }
     }
 
-    fn tensors(&self, turn: Turn, state: &[&Tensor], grad: &Tensor) -> Result<Vec<Tensor>> {
-        let p = state[0];
-        let d = (grad + (p * self.weight_decay)?)?;
-        let Some(&b) = state.get(1) else { return Ok(vec![(p - (d * turn.lr)?)?]) };
-        let (of_b, of_d) = self.shares(turn);
-        let b = ((b * of_b)? + (&d * of_d)?)?;
-        let step = if self.nesterov { (d + (&b * self.momentum)?)? } else { b.clone() };
-        Ok(vec![(p - (step * turn.lr)?)?, b])
+    #[inline(always)]
+    fn update<X: Quantity>(&self, scales: Self::Scales, p: X, g: X, [b]: [X; 1]) -> (X, [X; 1]) {
+        let (turn, of_b, of_d) = scales;
+        let d = g + p.clone().times(turn.decay);
+        let b = b.times(of_b) + d.clone().times(of_d);
+        let step = if self.nesterov { d + b.clone().times(self.momentum) } else { b.clone() };
+        (p - step.times(turn.lr), [b])
     }
 }

@@ -1,14 +1,30 @@
 //! Both paths of the rules, their state, and what is refused.
 
+use candle_core::DType;
+
 use super::*;
 
-fn rules() -> [Rule; 5] {
-    [
+fn rules() -> Vec<Rule> {
+    let (adam, rms) = (Adam::default(), RmsProp::default());
+    vec![
         Rule::Sgd(Sgd { weight_decay: 0.1, ..Sgd::default() }),
         Rule::Sgd(Sgd { momentum: 0.9, dampening: 0.2, weight_decay: 0.01, nesterov: false }),
         Rule::Sgd(Sgd { momentum: 0.9, nesterov: true, ..Sgd::default() }),
         Rule::Adam(Adam::default()),
-        Rule::Adam(Adam { beta1: 0.5, beta2: 0.9, eps: 1e-3, weight_decay: 0.1 }),
+        Rule::Adam(Adam { beta1: 0.5, beta2: 0.9, eps: 1e-3, weight_decay: 0.1, ..adam }),
+        Rule::Adam(Adam { amsgrad: true, ..adam }),
+        Rule::AdamW(AdamW::default()),
+        Rule::AdamW(AdamW { amsgrad: true, ..AdamW::default() }),
+        Rule::NAdam(NAdam::default()),
+        Rule::RAdam(RAdam { beta2: 0.8, ..RAdam::default() }),
+        Rule::RmsProp(rms),
+        Rule::RmsProp(RmsProp { momentum: 0.9, ..rms }),
+        Rule::RmsProp(RmsProp { centered: true, ..rms }),
+        Rule::RmsProp(RmsProp { momentum: 0.9, centered: true, weight_decay: 0.1, ..rms }),
+        Rule::Adagrad(Adagrad { lr_decay: 0.1, initial_accumulator_value: 0.5, ..Adagrad::default() }),
+        Rule::Adadelta(Adadelta::default()),
+        Rule::Lamb(Lamb::default()),
+        Rule::Lion(Lion { weight_decay: 0.1, ..Lion::default() }),
     ]
 }
 
@@ -30,30 +46,46 @@ fn values(x: &Tensor) -> Vec<f32> {
     x.flatten_all().and_then(|x| x.to_vec1()).expect("f32 on the CPU")
 }
 
+/// The tensors are what runs in `f64`, and on other devices; numbers are what runs in `f32` on the CPU.
 #[test]
-fn stretches_and_tensor_operations_round_alike() -> Result<()> {
+fn numbers_and_tensors_follow_one_formula() -> Result<()> {
     // Over two whole stretches and a bit: threads must not matter either.
-    let n = 2 * STRETCH + 77;
+    let n = 2 * apply::STRETCH + 77;
     for rule in rules() {
-        let var = Var::from_tensor(&numbers(1, n))?;
-        let mut optimizer = Optimizer::new(rule, vec![("w".to_owned(), var.clone())])?;
-        let update: &dyn Update = match &rule {
-            Rule::Sgd(rule) => rule,
-            Rule::Adam(rule) => rule,
+        let new = |dtype| -> Result<(Var, Optimizer)> {
+            let var = Var::from_tensor(&numbers(1, n).to_dtype(dtype)?)?;
+            Ok((var.clone(), Optimizer::new(rule, vec![("w".to_owned(), var)])?))
         };
-        let mut tensors = vec![var.copy()?];
-        tensors.extend(rule.slots().iter().map(|_| var.zeros_like()).collect::<Result<Vec<_>>>()?);
+        let ((a, mut single), (b, mut double)) = (new(DType::F32)?, new(DType::F64)?);
         for number in 1..=5 {
             let grad = numbers(10 + number, n);
-            optimizer.step(&grads(&[(&var, grad.clone())]), 0.01)?;
-            let state: Vec<&Tensor> = tensors.iter().collect();
-            tensors = update.tensors(Turn { lr: 0.01, number }, &state, &grad)?;
+            single.step(&grads(&[(&a, grad.clone())]), 0.01)?;
+            double.step(&grads(&[(&b, grad.to_dtype(DType::F64)?)]), 0.01)?;
         }
-        assert!(values(&var) == values(&tensors[0]), "{rule:?}");
-        for (kept, tensor) in optimizer.slots[0].state.iter().zip(&tensors[1..]) {
-            assert!(values(kept) == values(tensor), "{rule:?}");
+        for (ours, theirs) in single.state()?.values().zip(double.state()?.values()) {
+            nn_core::testing::assert_close(ours, theirs, 1e-5, 1e-5)
+                .map_err(|e| candle_core::Error::Msg(format!("{rule:?}: {e}")))?;
         }
+        nn_core::testing::assert_close(&a, &b, 1e-5, 1e-5)
+            .map_err(|e| candle_core::Error::Msg(format!("{rule:?}: {e}")))?;
     }
+    Ok(())
+}
+
+#[test]
+fn groups_have_rates_and_decays_of_their_own() -> Result<()> {
+    let rule = Rule::Sgd(Sgd { weight_decay: 0.5, ..Sgd::default() });
+    let var = |dims: &[usize]| Var::ones(dims, DType::F32, &Device::Cpu);
+    let (weight, bias) = (var(&[1, 1])?, var(&[1])?);
+    let named = vec![("head.weight".to_owned(), weight.clone()), ("bias".to_owned(), bias.clone())];
+    let mut optimizer = Optimizer::new(rule, named)?;
+    optimizer.scale(Scale { weight_decay: 0.0, ..Scale::default() }, |_, var| var.rank() < 2)?;
+    optimizer.scale(Scale { lr: 0.1, ..Scale::default() }, |name, _| name.starts_with("head"))?;
+    optimizer.step(&grads(&[(&weight, weight.ones_like()?), (&bias, bias.ones_like()?)]), 1.0)?;
+    assert_eq!(values(&bias), [0.0]); // 1 − 1
+    assert_eq!(values(&weight), [1.0 - 0.1 * 1.5]);
+    let error = optimizer.scale(Scale { lr: -1.0, ..Scale::default() }, |_, _| true).expect_err("negative");
+    assert!(error.to_string().contains("a scale of lr must be 0 or more, got -1"), "{error}");
     Ok(())
 }
 

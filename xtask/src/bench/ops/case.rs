@@ -26,13 +26,25 @@ pub(super) struct Input(Vec<usize>, Kind, u32);
 #[serde(rename_all = "lowercase")]
 enum Kind {
     Trained,
+    Weights,
     Fixed,
     Labels,
+}
+
+impl Kind {
+    fn is_trained(self) -> bool {
+        matches!(self, Self::Trained | Self::Weights)
+    }
 }
 
 /// Normal numbers that get a gradient.
 pub(super) fn trained(dims: &[usize]) -> Input {
     Input(dims.to_vec(), Kind::Trained, 0)
+}
+
+/// Normal numbers that get one, small enough that what is multiplied with a row of them keeps its size.
+pub(super) fn weights(dims: &[usize]) -> Input {
+    Input(dims.to_vec(), Kind::Weights, 0)
 }
 
 /// Normal numbers that get none.
@@ -124,7 +136,7 @@ impl Case {
     }
 
     pub(super) fn is_trained(&self) -> bool {
-        self.inputs.iter().any(|input| input.1 == Kind::Trained)
+        self.inputs.iter().any(|input| input.1.is_trained())
     }
 
     /// The inputs, as variables where they are trained and gradients are wanted.
@@ -136,9 +148,14 @@ impl Case {
                 let labels = (0..count).map(|_| draws.below(*classes)).collect();
                 return Ok(Tensor::from_vec(labels, dims.as_slice(), &Device::Cpu)?);
             }
-            let numbers: Vec<f32> = (0..count).map(|_| draws.normal() as f32).collect();
+            let scale = if *kind == Kind::Weights {
+                dims.last().map_or(1.0, |&n| (n as f32).powf(-0.5))
+            } else {
+                1.0
+            };
+            let numbers: Vec<f32> = (0..count).map(|_| draws.normal() as f32 * scale).collect();
             let numbers = Tensor::from_vec(numbers, dims.as_slice(), &Device::Cpu)?;
-            let varies = *kind == Kind::Trained && gradients == Gradients::Wanted;
+            let varies = kind.is_trained() && gradients == Gradients::Wanted;
             Ok(if varies { Var::from_tensor(&numbers)?.into_inner() } else { numbers })
         };
         self.inputs.iter().map(&mut tensor).collect()

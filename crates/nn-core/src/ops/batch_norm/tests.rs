@@ -46,7 +46,8 @@ fn the_kernel_is_its_portable_twin() -> Result<()> {
             // In f32 the two do not see the same side of every kink.
             let kinked = if dtype == DType::F64 { Activation::Relu } else { Activation::Tanh };
             for activation in [None, Some(kinked)] {
-                let twin = |x: &[Tensor]| Ok(portable([&x[0], &x[1], &x[2]], sets, 1e-5, Fused(activation))?.0);
+                let twin =
+                    |x: &[Tensor]| Ok(portable([&x[0], &x[1], &x[2]], sets, 1e-5, Fused(activation))?.0);
                 assert_same(|x| trained(x, activation), twin, &x, tolerance)?;
             }
         }
@@ -61,7 +62,9 @@ fn gradients_are_derivatives() -> Result<()> {
     let x = inputs(&[3, 2, 2, 3], DType::F64)?;
     gradcheck(|x| trained(x, None), &x)?;
     gradcheck(|x| trained(x, Some(Activation::Tanh)), &x)?;
-    let view = |x: &[Tensor]| Ok::<_, candle_core::Error>([x[0].transpose(2, 3)?.narrow(2, 1, 2)?, x[1].clone(), x[2].clone()]);
+    let view = |x: &[Tensor]| {
+        Ok::<_, candle_core::Error>([x[0].transpose(2, 3)?.narrow(2, 1, 2)?, x[1].clone(), x[2].clone()])
+    };
     gradcheck(|x| trained(&view(x)?, None), &x)?;
     gradcheck(|x| trained(x, Some(Activation::Sigmoid)), &inputs(&[5, 3], DType::F64)?)?;
     let running = RunningStatistics::new(2, DType::F64, &Device::Cpu)?;
@@ -119,7 +122,8 @@ fn statistics_run_and_evaluation_uses_them() -> Result<()> {
 fn weights_that_are_not_trained_get_no_gradient() -> Result<()> {
     let x = randn(1, (3, 2, 4))?;
     let fixed = inputs(&[3, 2, 4], DType::F64)?;
-    let (_, gradients) = with_gradients(|x| trained(&[x[0].clone(), fixed[1].clone(), fixed[2].clone()], None), &[x])?;
+    let (_, gradients) =
+        with_gradients(|x| trained(&[x[0].clone(), fixed[1].clone(), fixed[2].clone()], None), &[x])?;
     assert!(gradients[0].is_some());
     Ok(())
 }
@@ -136,8 +140,10 @@ fn types() -> Result<()> {
 
 #[test]
 fn what_cannot_be_normalised_is_an_error() -> Result<()> {
-    let (x, b, running) = (randn(1, (2, 6))?, randn(2, 5)?, RunningStatistics::new(5, DType::F64, &Device::Cpu)?);
-    let call = |x: &Tensor, affine, running, ctx: Ctx| batch_norm(x, affine, running, BatchNorm::default(), &ctx);
+    let (x, b, running) =
+        (randn(1, (2, 6))?, randn(2, 5)?, RunningStatistics::new(5, DType::F64, &Device::Cpu)?);
+    let call =
+        |x: &Tensor, affine, running, ctx: Ctx| batch_norm(x, affine, running, BatchNorm::default(), &ctx);
     for (result, message) in [
         (call(&b, None, None, Ctx::train(0)), "must be [B, C, …], got [5]"),
         (call(&x, Some([&b, &b]), None, Ctx::train(0)), "the weight must be [6], got [5]"),

@@ -48,7 +48,11 @@ impl Whole {
     #[inline(always)]
     fn write<T: Element>(&self, stretch: usize, x: &[T], y: &mut Blank<'_, T>) {
         let scale = T::of(self.chance.scale);
-        if self.keeps(stretch) { y.map(x, |x| x * scale) } else { y.fill(|_| T::ZERO) };
+        if self.keeps(stretch) {
+            y.map(x, |x| x * scale)
+        } else {
+            y.fill(|_| T::ZERO)
+        };
     }
 
     /// The same function from differentiable Candle operations: other devices, and the kernel's oracle.

@@ -44,7 +44,12 @@ impl Gradient {
 
     /// The gradients by the numbers of a set, for each of its channels: what multiplies what.
     #[inline(always)]
-    fn tilts<T: Element>(&self, moments: Moments, weights: &[T], sums: &[Sums]) -> impl Fn(T) -> Tilt<T> + use<T> {
+    fn tilts<T: Element>(
+        &self,
+        moments: Moments,
+        weights: &[T],
+        sums: &[Sums],
+    ) -> impl Fn(T) -> Tilt<T> + use<T> {
         let inverse = self.norm.inverse_deviation(moments);
         let [s, t] = weights.iter().zip(sums).fold([0.0; 2], |[s, t], (w, sum)| {
             let w = w.to_f64();
@@ -57,7 +62,11 @@ impl Gradient {
 
     #[inline(always)]
     fn block<T: Element>(&self, args: Args<'_, T>, at: Columns, dx: &mut [Blank<'_, T>]) -> Vec<Sums> {
-        if self.norm.sets.are_scattered() { self.scattered(args, at, dx) } else { self.in_place(args, at, dx) }
+        if self.norm.sets.are_scattered() {
+            self.scattered(args, at, dx)
+        } else {
+            self.in_place(args, at, dx)
+        }
     }
 
     #[inline(always)]
@@ -101,7 +110,9 @@ impl Gradient {
         let mut z = x.clone();
         let n = sets.numbers();
         let mut found = Vec::with_capacity(len / sets.plane);
-        for (j, (z, (x, dy))) in z.chunks_exact_mut(n).zip(x.chunks_exact(n).zip(dy.chunks_exact(n))).enumerate() {
+        for (j, (z, (x, dy))) in
+            z.chunks_exact_mut(n).zip(x.chunks_exact(n).zip(dy.chunks_exact(n))).enumerate()
+        {
             let channel = first + j;
             let line = self.line(args, channel, channel);
             line.differentiate(z, dy);
@@ -111,7 +122,9 @@ impl Gradient {
                 #[inline(always)]
                 |dz, x| [dz, dz * (x - line.mean)],
             );
-            let tilt = self.tilts(self.norm.moments()[channel], &args.w[channel..=channel], &[sums])(args.w[channel]);
+            let tilt = self.tilts(self.norm.moments()[channel], &args.w[channel..=channel], &[sums])(
+                args.w[channel],
+            );
             line.end_gradient(tilt, x, z);
             found.push(sums);
         }

@@ -1,0 +1,316 @@
+//! Back through time.
+//!
+//! The groups of the forward pass go back the same way: at each step the units' gradients and their product with `w_hh`,
+//! after each stretch of steps the products that give the gradients of inputs and weights. Weights get a sum for each
+//! group, and these are added in order.
+
+use candle_core::{Result, Shape};
+
+use super::cell::{Cell, Gradient, Past};
+use super::forward::{Kept, UNITS, blocks, column, gather, put, rows_of};
+use super::layer::Layer;
+use super::plan::Group;
+use crate::cpu::Element;
+use crate::cpu::gemm::{Mat, add_product};
+use crate::cpu::panels::Panels;
+use crate::cpu::parallel::for_each_chunk;
+use crate::cpu::simd::{block, vectorised};
+use crate::ops::kernel::{Kernel, View};
+
+/// Rows of a stretch: the inner dimension of the products that make the weights' gradients.
+const ROWS: usize = 256;
+
+/// The wanted ones of the gradients of inputs, weights and state, end to end.
+pub(super) struct Gradients<C, const G: usize> {
+    pub(super) layer: Layer<C, G>,
+    pub(super) wanted: [bool; 3],
+}
+
+impl<C: Copy, const G: usize> Clone for Gradients<C, G> {
+    fn clone(&self) -> Self {
+        Self { layer: self.layer.clone(), wanted: self.wanted }
+    }
+}
+
+impl<C: Cell<G>, const G: usize> Kernel<5> for Gradients<C, G> {
+    const NAME: &'static str = C::NAME;
+
+    fn forward<T: Element>(&self, args: [View<'_, T>; 5]) -> Result<(Vec<T>, Shape)> {
+        let [x, w, state, y, dy] = args.each_ref().map(|arg| &*arg.data);
+        let d = run(self, [x, w, state, y, dy]);
+        let shape = d.len().into();
+        Ok((d, shape))
+    }
+}
+
+/// One group's work: its sequences, what was kept of them, where the gradients of their inputs and their state go, and
+/// their share of the gradients of the weights.
+struct Task<'a, T> {
+    group: Group,
+    kept: &'a Kept<T>,
+    dx: Vec<&'a mut [T]>,
+    dh: Vec<T>,
+    dmemory: Vec<T>,
+    dw: Vec<T>,
+}
+
+fn run<C: Cell<G>, T: Element, const G: usize>(d: &Gradients<C, G>, xs: [&[T]; 5]) -> Vec<T> {
+    let plan = &*d.layer.plan;
+    let [x, w, state, y, dy] = xs;
+    let (units, all) = (plan.hidden, plan.batch * plan.hidden);
+    let sizes = [0, 1, 2].map(|i| if d.wanted[i] { xs[i].len() } else { 0 });
+    let [w_ih, w_hh, ..] = plan.parts(w);
+    let pass = Pass {
+        layer: &d.layer,
+        x,
+        y,
+        dy,
+        start: state.split_at(all),
+        input: d.wanted[0].then(|| Panels::new(Mat::new(w_ih, plan.gates, plan.input))),
+        recurrent: Panels::new(Mat::new(w_hh, plan.gates, units)),
+    };
+    let mut out = vec![T::ZERO; sizes.iter().sum()];
+    let (dx, rest) = out.split_at_mut(sizes[0]);
+    let (dw, dstate) = rest.split_at_mut(sizes[1]);
+    let mut places: Vec<_> = dx.chunks_mut((plan.steps * plan.input).max(1)).map(Some).collect();
+    let end = &dy[all * plan.steps..];
+    let task = |(group, kept): (Group, _)| Task {
+        dx: group.0.iter().filter_map(|&b| places.get_mut(b)?.take()).collect(),
+        dh: vec![T::ZERO; group.0.len() * units],
+        dmemory: rows_of(end, &group.0, units),
+        dw: vec![T::ZERO; sizes[1]],
+        kept,
+        group,
+    };
+    let mut tasks: Vec<_> = plan.groups().into_iter().zip(d.layer.kept()).map(task).collect();
+    for_each_chunk(&mut tasks, 1, plan.work(), |_, task| pass.run(&mut task[0]));
+    for task in &tasks {
+        dw.iter_mut().zip(&task.dw).for_each(|(sum, &dw)| *sum += dw);
+        for (ds, of_group) in dstate.chunks_mut(all.max(1)).zip([&task.dh, &task.dmemory]) {
+            for (row, &b) in of_group.chunks_exact(units).zip(&task.group.0) {
+                ds[b * units..][..units].copy_from_slice(row);
+            }
+        }
+    }
+    out
+}
+
+/// What all groups share.
+struct Pass<'a, C, T, const G: usize> {
+    layer: &'a Layer<C, G>,
+    x: &'a [T],
+    y: &'a [T],
+    dy: &'a [T],
+    /// All `h` that the forward pass started with, and for cells with one all memories.
+    start: (&'a [T], &'a [T]),
+    /// `w_ih`, if inputs want a gradient.
+    input: Option<Panels<T>>,
+    recurrent: Panels<T>,
+}
+
+/// Of the rows of a stretch.
+#[derive(Default)]
+struct Stretch<T> {
+    h_before: Vec<T>,
+    d_input: Vec<T>,
+    d_hidden: Vec<T>,
+    inputs: Vec<T>,
+    dx: Vec<T>,
+}
+
+impl<C: Cell<G>, T: Element, const G: usize> Pass<'_, C, T, G> {
+    fn run(&self, task: &mut Task<'_, T>) {
+        let plan = &*self.layer.plan;
+        let starts = plan.starts(&task.group);
+        let stretch = (ROWS / task.group.0.len()).max(1);
+        let first_memory = rows_of(self.start.1, &task.group.0, plan.hidden);
+        let mut rows =
+            Stretch { h_before: vec![], d_input: vec![], d_hidden: vec![], inputs: vec![], dx: vec![] };
+        let mut end = starts.len() - 1;
+        while end > 0 {
+            let first = end.saturating_sub(stretch);
+            let count = starts[end] - starts[first];
+            self.collect_h(&task.group, &starts, first..end, &mut rows.h_before);
+            rows.d_hidden.resize(count * plan.gates, T::ZERO);
+            rows.d_input.resize(if C::APART { count * plan.gates } else { 0 }, T::ZERO);
+            for s in (first..end).rev() {
+                self.step(task, &starts, [first, s], &first_memory, &mut rows);
+            }
+            self.spread_dx(task, &starts, first..end, &mut rows);
+            self.add_dw(task, &starts, first..end, &mut rows);
+            end = first;
+        }
+    }
+
+    /// What each step of a stretch started from.
+    fn collect_h(&self, group: &Group, starts: &[usize], steps: std::ops::Range<usize>, rows: &mut Vec<T>) {
+        let (plan, units) = (&*self.layer.plan, self.layer.plan.hidden);
+        rows.clear();
+        for s in steps {
+            for &b in &group.0[..starts[s + 1] - starts[s]] {
+                rows.extend_from_slice(match s.checked_sub(1) {
+                    Some(before) => plan.row(self.y, units, [b, before]),
+                    None => &self.start.0[b * units..][..units],
+                });
+            }
+        }
+    }
+
+    /// Step `s` of the stretch from `first` on.
+    fn step(
+        &self,
+        task: &mut Task<'_, T>,
+        starts: &[usize],
+        [first, s]: [usize; 2],
+        first_memory: &[T],
+        rows: &mut Stretch<T>,
+    ) {
+        let (plan, units, gates) = (&*self.layer.plan, self.layer.plan.hidden, self.layer.plan.gates);
+        let (start, active) = (starts[s], starts[s + 1] - starts[s]);
+        let at = start - starts[first];
+        let (dh, dmemory) = (&mut task.dh[..active * units], &mut task.dmemory[..active * units]);
+        for (dh, &b) in dh.chunks_exact_mut(units).zip(&task.group.0) {
+            dh.iter_mut().zip(plan.row(self.dy, units, [b, s])).for_each(|(dh, &dy)| *dh += dy);
+        }
+        let d_hidden = &mut rows.d_hidden[at * gates..][..active * gates];
+        let d_input = if C::APART { &mut rows.d_input[at * gates..][..active * gates] } else { &mut [][..] };
+        let kept = task.kept;
+        vectorised(
+            #[inline(always)]
+            || {
+                for j in 0..active {
+                    let memory = |s: usize| row(&kept.memory, starts[s] + j, units);
+                    let [memory, memory_before] = match s.checked_sub(1) {
+                        _ if !C::REMEMBERS => [&[][..]; 2],
+                        None => [memory(s), row(first_memory, j, units)],
+                        Some(before) => [memory(s), memory(before)],
+                    };
+                    self.row(Row {
+                        gates: row(&kept.gates, start + j, gates),
+                        memory,
+                        memory_before,
+                        h_before: row(&rows.h_before, at + j, units),
+                        dh: &mut dh[j * units..][..units],
+                        dmemory: &mut dmemory[j * units..][..units],
+                        d_hidden: &mut d_hidden[j * gates..][..gates],
+                        d_input: if C::APART { &mut d_input[j * gates..][..gates] } else { &mut [] },
+                    });
+                }
+            },
+        );
+        self.recurrent.add_product(d_hidden, dh);
+    }
+
+    #[inline(always)]
+    fn row(&self, mut row: Row<'_, T>) {
+        let units = row.dh.len();
+        let whole = units - units % UNITS;
+        for u in (0..whole).step_by(UNITS) {
+            self.units::<UNITS>(u, &mut row);
+        }
+        for u in whole..units {
+            self.units::<1>(u, &mut row);
+        }
+    }
+
+    /// `N` units from `u` on.
+    #[inline(always)]
+    fn units<const N: usize>(&self, u: usize, row: &mut Row<'_, T>) {
+        let gates: [[T; N]; G] = blocks(row.gates, u);
+        let none = [T::ZERO; N];
+        let memory: [T; N] = if C::REMEMBERS { block(row.memory, u) } else { none };
+        let memory_before: [T; N] = if C::REMEMBERS { block(row.memory_before, u) } else { none };
+        let h_before: [T; N] = block(row.h_before, u);
+        let (mut dh, mut dmemory): ([T; N], [T; N]) = (block(row.dh, u), block(row.dmemory, u));
+        let (mut d_hidden, mut d_input) = ([none; G], [none; G]);
+        for i in 0..N {
+            let d: Gradient<T, G> = self.layer.cell.back(Past {
+                gates: column(&gates, i),
+                memory: memory[i],
+                memory_before: memory_before[i],
+                h_before: h_before[i],
+                dh: dh[i],
+                dmemory: dmemory[i],
+            });
+            for g in 0..G {
+                d_hidden[g][i] = d.hidden[g];
+                d_input[g][i] = d.input[g];
+            }
+            (dh[i], dmemory[i]) = (d.h, d.memory);
+        }
+        put(row.d_hidden, u, &d_hidden);
+        if C::APART {
+            put(row.d_input, u, &d_input);
+        }
+        row.dh[u..u + N].copy_from_slice(&dh);
+        row.dmemory[u..u + N].copy_from_slice(&dmemory);
+    }
+
+    /// The inputs' gradients of a stretch.
+    fn spread_dx(
+        &self,
+        task: &mut Task<'_, T>,
+        starts: &[usize],
+        steps: std::ops::Range<usize>,
+        rows: &mut Stretch<T>,
+    ) {
+        let Some(input) = &self.input else { return };
+        let (plan, width) = (&*self.layer.plan, self.layer.plan.input);
+        let d = if C::APART { &rows.d_input } else { &rows.d_hidden };
+        rows.dx.resize(d.len() / plan.gates * width, T::ZERO);
+        input.product(d, &mut rows.dx);
+        let mut from = rows.dx.chunks_exact(width.max(1));
+        for s in steps {
+            let active = starts[s + 1] - starts[s];
+            for (dx, (&b, from)) in task.dx.iter_mut().zip(task.group.0[..active].iter().zip(&mut from)) {
+                dx[plan.time(b, s) * width..][..width].copy_from_slice(from);
+            }
+        }
+    }
+
+    /// Adds a stretch's share to the weights' gradients.
+    fn add_dw(
+        &self,
+        task: &mut Task<'_, T>,
+        starts: &[usize],
+        steps: std::ops::Range<usize>,
+        rows: &mut Stretch<T>,
+    ) {
+        if task.dw.is_empty() {
+            return;
+        }
+        let plan = &*self.layer.plan;
+        gather(plan, self.x, plan.input, &task.group, starts, steps, &mut rows.inputs);
+        let d_hidden = &rows.d_hidden;
+        let d_input = if C::APART { &rows.d_input } else { d_hidden };
+        let [w_ih, w_hh, b_ih, b_hh] = plan.parts_mut(&mut task.dw);
+        let count = d_hidden.len() / plan.gates;
+        let matrix = |data, width| Mat::new(data, count, width);
+        add_product(w_ih, matrix(d_input, plan.gates).t(), matrix(&rows.inputs, plan.input));
+        add_product(w_hh, matrix(d_hidden, plan.gates).t(), matrix(&rows.h_before, plan.hidden));
+        for (b, d) in [(b_ih, d_input), (b_hh, d_hidden)] {
+            for row in d.chunks_exact(plan.gates) {
+                b.iter_mut().zip(row).for_each(|(b, &d)| *b += d);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn row<T>(data: &[T], j: usize, width: usize) -> &[T] {
+    &data[j * width..][..width]
+}
+
+/// One step of one sequence.
+struct Row<'a, T> {
+    gates: &'a [T],
+    memory: &'a [T],
+    memory_before: &'a [T],
+    h_before: &'a [T],
+    /// The gradient of the output before, that of the state the step started from after, but for what comes through
+    /// the gates.
+    dh: &'a mut [T],
+    dmemory: &'a mut [T],
+    d_hidden: &'a mut [T],
+    d_input: &'a mut [T],
+}

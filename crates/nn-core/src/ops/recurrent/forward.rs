@@ -1,0 +1,225 @@
+//! Forward through time.
+//!
+//! Each group of sequences goes its way alone, a stretch of steps at a time: the products with the inputs of the stretch
+//! at once, then step by step the products with the last outputs and the arithmetic of the units.
+
+use super::cell::{After, Before, Cell};
+use super::layer::Layer;
+use super::plan::{Group, Plan};
+use crate::cpu::Element;
+use crate::cpu::gemm::Mat;
+use crate::cpu::panels::Panels;
+use crate::cpu::parallel::for_each_chunk;
+use crate::cpu::simd::{block, vectorised};
+
+/// Gates of a stretch, in numbers: what stays in the second-level cache beside the weights.
+const STRETCH: usize = 1 << 16;
+
+/// Units worked on at once: one 512-bit register of `f32`.
+pub(super) const UNITS: usize = 16;
+
+/// What the backward pass needs of a group's sequences: a row a step, step by step, the longest sequence first.
+#[derive(Default)]
+pub(super) struct Kept<T> {
+    pub(super) gates: Vec<T>,
+    pub(super) memory: Vec<T>,
+}
+
+/// One group's work: its sequences, where their outputs and final memories go, and what is kept of them.
+struct Task<'a, T> {
+    group: Group,
+    y: Vec<&'a mut [T]>,
+    memory: Vec<&'a mut [T]>,
+    kept: Kept<T>,
+}
+
+/// All outputs, then the final memories if they are a state; and what to keep, if so asked.
+pub(super) fn run<C: Cell<G>, T: Element, const G: usize>(
+    layer: &Layer<C, G>,
+    [x, w, state]: [&[T]; 3],
+    keep: bool,
+) -> (Vec<T>, Vec<Kept<T>>) {
+    let plan = &*layer.plan;
+    let (batch, units) = (plan.batch, plan.hidden);
+    let [w_ih, w_hh, b_ih, b_hh] = plan.parts(w);
+    let panels = |w, k, b: &[T]| {
+        let panels = Panels::new(Mat::new(w, plan.gates, k).t());
+        if b.is_empty() { panels } else { panels.with_bias(b) }
+    };
+    let pass = Pass {
+        layer,
+        x,
+        input: panels(w_ih, plan.input, b_ih),
+        recurrent: panels(w_hh, units, b_hh),
+        start: state.split_at(batch * units),
+        keep,
+    };
+    let mut out = vec![T::ZERO; batch * units * (plan.steps + C::STATES - 1)];
+    let (y, memory) = out.split_at_mut(batch * plan.steps * units);
+    let mut places: Vec<_> = y.chunks_mut(plan.steps * units).map(Some).collect();
+    let mut ends: Vec<_> = memory.chunks_mut(units).map(Some).collect();
+    let task = |group: Group| {
+        let y = group.0.iter().filter_map(|&b| places[b].take()).collect();
+        let memory = group.0.iter().filter_map(|&b| ends.get_mut(b)?.take()).collect();
+        Task { group, y, memory, kept: Kept { gates: Vec::new(), memory: Vec::new() } }
+    };
+    let mut tasks: Vec<_> = plan.groups().into_iter().map(task).collect();
+    for_each_chunk(&mut tasks, 1, plan.work(), |_, task| pass.run(&mut task[0]));
+    let kept = tasks.into_iter().map(|task| task.kept).collect();
+    (out, kept)
+}
+
+/// What all groups share.
+struct Pass<'a, C, T, const G: usize> {
+    layer: &'a Layer<C, G>,
+    x: &'a [T],
+    input: Panels<T>,
+    recurrent: Panels<T>,
+    /// All `h` to start with, and for cells with one all memories.
+    start: (&'a [T], &'a [T]),
+    keep: bool,
+}
+
+impl<C: Cell<G>, T: Element, const G: usize> Pass<'_, C, T, G> {
+    fn run(&self, task: &mut Task<'_, T>) {
+        let plan = &*self.layer.plan;
+        let (units, gates) = (plan.hidden, plan.gates);
+        let Task { group, y, memory: ends, kept } = task;
+        let starts = plan.starts(group);
+        let (steps, most) = (starts.len() - 1, group.0.len());
+        let mut h = rows_of(self.start.0, &group.0, units);
+        let mut memory = rows_of(self.start.1, &group.0, units);
+        let stretch = (STRETCH / (most * gates)).max(1);
+        let mut inputs = Vec::new();
+        let mut in_gates = vec![T::ZERO; stretch.min(steps) * most * gates];
+        let mut hidden = vec![T::ZERO; most * gates];
+        if self.keep {
+            kept.gates.reserve_exact(starts[steps] * gates);
+            kept.memory.reserve_exact(if C::REMEMBERS { starts[steps] * units } else { 0 });
+        }
+        for first in (0..steps).step_by(stretch) {
+            let now = first..steps.min(first + stretch);
+            gather(plan, self.x, plan.input, group, &starts, now.clone(), &mut inputs);
+            let in_gates = &mut in_gates[..(starts[now.end] - starts[first]) * gates];
+            self.input.product(&inputs, in_gates);
+            for s in now {
+                let active = starts[s + 1] - starts[s];
+                let in_gates = &mut in_gates[(starts[s] - starts[first]) * gates..][..active * gates];
+                let (h, memory) = (&mut h[..active * units], &mut memory[..active * units]);
+                let hidden = &mut hidden[..active * gates];
+                self.recurrent.product(h, hidden);
+                vectorised(
+                    #[inline(always)]
+                    || self.step(units, in_gates, hidden, h, memory),
+                );
+                for ((y, h), &b) in y.iter_mut().zip(h.chunks_exact(units)).zip(&group.0) {
+                    y[plan.time(b, s) * units..][..units].copy_from_slice(h);
+                }
+                if self.keep && C::REMEMBERS {
+                    kept.memory.extend_from_slice(memory);
+                }
+            }
+            if self.keep {
+                kept.gates.extend_from_slice(in_gates);
+            }
+        }
+        for (end, memory) in ends.iter_mut().zip(memory.chunks_exact(units)) {
+            end.copy_from_slice(memory);
+        }
+    }
+
+    /// One step of several sequences; `gates` holds what comes from the input before it and the gates after it.
+    #[inline(always)]
+    fn step(&self, units: usize, gates: &mut [T], hidden: &[T], h: &mut [T], memory: &mut [T]) {
+        let rows = gates.chunks_exact_mut(G * units).zip(hidden.chunks_exact(G * units));
+        let states = h.chunks_exact_mut(units).zip(memory.chunks_exact_mut(units));
+        for ((gates, hidden), (h, memory)) in rows.zip(states) {
+            let whole = units - units % UNITS;
+            for u in (0..whole).step_by(UNITS) {
+                self.units::<UNITS>(u, gates, hidden, h, memory);
+            }
+            for u in whole..units {
+                self.units::<1>(u, gates, hidden, h, memory);
+            }
+        }
+    }
+
+    /// `N` units from `u` on.
+    #[inline(always)]
+    fn units<const N: usize>(&self, u: usize, gates: &mut [T], hidden: &[T], h: &mut [T], memory: &mut [T]) {
+        let mut x: [[T; N]; G] = blocks(gates, u);
+        let hidden: [[T; N]; G] = blocks(hidden, u);
+        let (mut new_h, mut new_memory): ([T; N], [T; N]) = (block(h, u), block(memory, u));
+        for i in 0..N {
+            let unit = Before {
+                input: column(&x, i),
+                hidden: column(&hidden, i),
+                h: new_h[i],
+                memory: new_memory[i],
+            };
+            let After { gates, h, memory } = self.layer.cell.step(unit);
+            for g in 0..G {
+                x[g][i] = gates[g];
+            }
+            (new_h[i], new_memory[i]) = (h, memory);
+        }
+        put(gates, u, &x);
+        h[u..u + N].copy_from_slice(&new_h);
+        memory[u..u + N].copy_from_slice(&new_memory);
+    }
+}
+
+/// The rows of some sequences; zeros if there are none to take.
+pub(super) fn rows_of<T: Element>(data: &[T], sequences: &[usize], width: usize) -> Vec<T> {
+    if data.is_empty() {
+        return vec![T::ZERO; sequences.len() * width];
+    }
+    sequences.iter().flat_map(|b| &data[b * width..][..width]).copied().collect()
+}
+
+/// Collects a group's rows of a `[B, T, width]` tensor at some steps, step by step.
+pub(super) fn gather<T: Element>(
+    plan: &Plan,
+    data: &[T],
+    width: usize,
+    group: &Group,
+    starts: &[usize],
+    steps: std::ops::Range<usize>,
+    rows: &mut Vec<T>,
+) {
+    rows.clear();
+    for s in steps {
+        for &b in &group.0[..starts[s + 1] - starts[s]] {
+            rows.extend_from_slice(plan.row(data, width, [b, s]));
+        }
+    }
+}
+
+/// `N` numbers from `u` on of each of `G` equal parts.
+#[inline(always)]
+pub(super) fn blocks<T: Element, const G: usize, const N: usize>(row: &[T], u: usize) -> [[T; N]; G] {
+    let mut parts = [[T::ZERO; N]; G];
+    for (g, part) in parts.iter_mut().enumerate() {
+        *part = block(row, g * (row.len() / G) + u);
+    }
+    parts
+}
+
+/// The other way round.
+#[inline(always)]
+pub(super) fn put<T: Element, const G: usize, const N: usize>(row: &mut [T], u: usize, parts: &[[T; N]; G]) {
+    let units = row.len() / G;
+    for (g, part) in parts.iter().enumerate() {
+        row[g * units + u..][..N].copy_from_slice(part);
+    }
+}
+
+/// Element `i` of each part.
+#[inline(always)]
+pub(super) fn column<T: Element, const G: usize, const N: usize>(parts: &[[T; N]; G], i: usize) -> [T; G] {
+    let mut column = [T::ZERO; G];
+    for g in 0..G {
+        column[g] = parts[g][i];
+    }
+    column
+}
