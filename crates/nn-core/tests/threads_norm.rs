@@ -20,8 +20,10 @@ fn bits(f: &Op, shape: &[usize], row: &[usize]) -> Result<Vec<u32>> {
     Ok(Tensor::cat(&all, 0)?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
 }
 
-#[test]
-fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
+/// An op, the shape of its input and that of its weight and bias.
+type Case = (&'static str, Op, Vec<usize>, Vec<usize>);
+
+fn cases() -> Vec<Case> {
     fn channels(f: impl Fn(&Tensor, Option<[&Tensor; 2]>) -> Result<Tensor> + Send + Sync + 'static) -> Op {
         Box::new(move |x| f(&x[0], Some([&x[1], &x[2]])))
     }
@@ -30,7 +32,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     let group = |groups| channels(move |x, affine| ops::group_norm(x, groups, affine, 1e-5));
     let images = vec![3, 20, 67, 41];
     let few = vec![1, 2, 301, 307];
-    let cases: Vec<(&str, Op, Vec<usize>, Vec<usize>)> = vec![
+    vec![
         ("batch_norm", batch(), images.clone(), vec![20]),
         ("batch_norm of short planes", batch(), vec![5, 600, 3, 7], vec![600]),
         ("batch_norm of few channels", batch(), few.clone(), vec![2]),
@@ -77,10 +79,14 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
             images,
             vec![20],
         ),
-    ];
+    ]
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     let pools = [1, 2, 5]
         .map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads can be started"));
-    for (name, f, shape, row) in &cases {
+    for (name, f, shape, row) in &cases() {
         let [one, two, five] = [0, 1, 2].map(|n| pools[n].install(|| bits(f, shape, row)));
         let one = one?;
         assert!(one == two? && one == five?, "{name} depends on the number of threads");
