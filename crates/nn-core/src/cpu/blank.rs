@@ -215,9 +215,9 @@ mod tests {
         assert_eq!(made, [0, 1, 2, 0, 1, 2, 0]);
         assert_eq!(found, [(0, 3), (1, 3), (2, 1)]);
         let (_, found) = by_columns_finding([2, 3, 5], 2, 1_000_000, |at, blanks| {
-            blanks.iter_mut().for_each(|blank| {
-                let _ = blank.fill(|_| 0);
-            });
+            for blank in blanks {
+                blank.fill(|_| 0);
+            }
             (at.slab, at.start)
         });
         assert_eq!(found, [(0, 0), (0, 2), (0, 4), (1, 0), (1, 2), (1, 4)]);

@@ -31,6 +31,9 @@ const FEW: usize = 8;
 /// Planes shorter than this are gathered channel by channel before anything is done with them.
 const SHORT: usize = 256;
 
+/// Numbers that a task measures and then finds in the second-level cache: 384 KiB of `f32`.
+const CACHED: usize = 6 * CHUNK;
+
 /// Which numbers of `[B, C, P]` belong together: of a slab of rows of `channels` planes, `together` planes from every row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sets {
@@ -85,9 +88,12 @@ impl Sets {
         self.rows > 1 && self.plane < SHORT
     }
 
-    /// Columns of a task: whole sets.
-    fn block(self) -> usize {
-        self.width() * (CHUNK / self.numbers()).clamp(1, self.per_slab())
+    /// Columns of a task that reads so many tensors: whole sets.
+    ///
+    /// Where sets lie apart, tasks are as large as the cache allows: it takes long stretches to read memory fast.
+    fn block(self, tensors: usize) -> usize {
+        let task = if self.rows > 1 { (self.total() / FEW).clamp(CHUNK, CACHED / tensors) } else { CHUNK };
+        self.width() * (task / self.numbers()).clamp(1, self.per_slab())
     }
 
     /// The part of row `row` that belongs to a task with `len` columns.
@@ -217,15 +223,12 @@ impl Norm {
         let (sets, len, first) = (self.sets, y[0].len(), at.start / self.sets.plane);
         if sets.are_scattered() {
             let mut gathered = sets.gather(x, at, len);
-            let found = gathered.chunks_exact_mut(sets.numbers()).enumerate().map(
-                #[inline(always)]
-                |(j, x)| {
-                    let moments = Moments::of(x);
-                    self.line(moments, w[first + j], b[first + j]).replace(x);
-                    moments
-                },
-            );
-            let found = found.collect();
+            let mut found = Vec::with_capacity(len / sets.plane);
+            for (j, x) in gathered.chunks_exact_mut(sets.numbers()).enumerate() {
+                let moments = Moments::of(x);
+                self.line(moments, w[first + j], b[first + j]).replace(x);
+                found.push(moments);
+            }
             sets.scatter(&gathered, y);
             return found;
         }
@@ -236,15 +239,14 @@ impl Norm {
                 *found = found.join(Moments::of(x));
             }
         }
+        let line = |p| self.line(found[p / sets.together], w[first + p], b[first + p]);
+        let lines: Vec<Line<T>> = (0..len / sets.plane).map(line).collect();
         for (row, y) in y.iter_mut().enumerate() {
             let x = sets.row(x, at, row, len);
             y.fill_parts(
                 sets.plane,
                 #[inline(always)]
-                |p, y| {
-                    let line = self.line(found[p / sets.together], w[first + p], b[first + p]);
-                    line.write(&x[p * sets.plane..][..sets.plane], y);
-                },
+                |p, y| lines[p].write(&x[p * sets.plane..][..sets.plane], y),
             );
         }
         found
@@ -292,7 +294,7 @@ impl Kernel<3> for Norm {
             self.in_two_passes(args)
         } else {
             let shape = [sets.slabs, sets.rows, sets.columns()];
-            let (y, found) = by_columns_finding(shape, sets.block(), self.work(), |at, y| {
+            let (y, found) = by_columns_finding(shape, sets.block(1), self.work(), |at, y| {
                 vectorised(
                     #[inline(always)]
                     || self.block(args, at, y),
@@ -315,7 +317,7 @@ impl Kernel<3> for Norm {
             let tensor = || Tensor::from_vec(sums, arg.dims(), arg.device())?.to_dtype(arg.dtype());
             wants_gradient(arg).then(tensor).transpose()
         };
-        Ok([Some(dx), of(1, w)?, of(0, b)?])
+        Ok([wants_gradient(x).then_some(dx), of(1, w)?, of(0, b)?])
     }
 }
 

@@ -23,7 +23,7 @@ mod tests {
 
     use super::*;
     use crate::ops::oracle::{assert_same, assert_types};
-    use crate::testing::{gradcheck, randn};
+    use crate::testing::{assert_close, gradcheck, randn};
 
     fn ours(x: &[Tensor]) -> Result<Tensor> {
         rms_norm(&x[0], x[1].rank(), Some(&x[1]), 1e-5)
@@ -31,8 +31,14 @@ mod tests {
 
     #[test]
     fn worked_example() -> Result<()> {
-        let x = Tensor::new(&[[1f64, 7.0]], &Device::Cpu)?; // mean square 25
-        assert_eq!(rms_norm(&x, 1, None, 0.0)?.to_vec2::<f64>()?, [[0.2, 1.4]]);
+        let x = Tensor::new(&[[2f64, 14.0]], &Device::Cpu)?; // mean square 100
+        let w = Tensor::new(&[10f64, 5.0], &Device::Cpu)?;
+        assert_close(
+            &rms_norm(&x, 1, Some(&w), 0.0)?,
+            &Tensor::new(&[[2f64, 7.0]], &Device::Cpu)?,
+            1e-15,
+            0.0,
+        )?;
         Ok(())
     }
 

@@ -150,7 +150,7 @@ impl Kernel<3> for Rows {
             let tensor = || Tensor::from_vec(sums, arg.dims(), arg.device())?.to_dtype(arg.dtype());
             wants_gradient(arg).then(tensor).transpose()
         };
-        Ok([Some(dx), of(0, w)?, of(1, b)?])
+        Ok([wants_gradient(x).then_some(dx), of(0, w)?, of(1, b)?])
     }
 }
 

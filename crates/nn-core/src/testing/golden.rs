@@ -50,6 +50,18 @@ impl Golden {
         Ok(())
     }
 
+    /// A tensor by its whole name, as it is stored, for what is no case.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn tensor(&mut self, name: &str) -> Result<Tensor> {
+        self.unseen.remove(name);
+        match self.tensors.get(name) {
+            Some(tensor) => Ok(tensor.clone()),
+            None => candle_core::bail!("the file has no {name}"),
+        }
+    }
+
     /// Demands that every number of the file was compared.
     ///
     /// # Errors

@@ -72,38 +72,37 @@ impl Gradient {
     #[inline(always)]
     fn in_place<T: Element>(&self, args: Args<'_, T>, at: Columns, dx: &mut [Blank<'_, T>]) -> Vec<Sums> {
         let (sets, len, first) = (self.norm.sets, dx[0].len(), at.start / self.norm.sets.plane);
-        let mut room = vec![T::ZERO; BLOCK];
-        let set = sets.first(at);
-        let mut found = vec![[0.0; 2]; len / sets.plane];
-        for row in 0..sets.rows {
-            let [x, dy] = [args.x, args.dy].map(|x| sets.row(x, at, row, len));
-            for (p, found) in found.iter_mut().enumerate() {
-                let [x, dy] = [x, dy].map(|x| &x[p * sets.plane..][..sets.plane]);
-                let [s, t] = self.line(args, set + p / sets.together, first + p).sums(x, dy, &mut room);
-                *found = [found[0] + s, found[1] + t];
-            }
-        }
-        let channels = sets.together;
-        let tilts = found.chunks(channels).enumerate().map(|(j, sums)| {
-            self.tilts(self.norm.moments()[set + j], &args.w[first + j * channels..][..channels], sums)
-        });
-        let tilts: Vec<_> = tilts.collect();
+        let (plane, channels, set) = (sets.plane, sets.together, sets.first(at));
+        let line = |p| self.line(args, set + p / channels, first + p);
+        let lines: Vec<Line<T>> = (0..len / plane).map(line).collect();
+        let mut found = vec![[0.0; 2]; lines.len()];
         for (row, dx) in dx.iter_mut().enumerate() {
             let [x, dy] = [args.x, args.dy].map(|x| sets.row(x, at, row, len));
             dx.fill_parts(
-                sets.plane,
+                plane,
                 #[inline(always)]
                 |p, dx| {
-                    let x = [x, dy].map(|x| &x[p * sets.plane..][..sets.plane]);
-                    let line = self.line(args, set + p / channels, first + p);
-                    line.write_gradient(tilts[p / channels](args.w[first + p]), x, dx, &mut room);
+                    let [x, dy] = [x, dy].map(|x| &x[p * plane..][..plane]);
+                    let [s, t] = lines[p].begin_gradient(x, dy, dx);
+                    found[p] = [found[p][0] + s, found[p][1] + t];
                 },
             );
+        }
+        let mut tilts = Vec::with_capacity(found.len() / channels);
+        for (j, sums) in found.chunks(channels).enumerate() {
+            let weights = &args.w[first + j * channels..][..channels];
+            tilts.push(self.tilts(self.norm.moments()[set + j], weights, sums));
+        }
+        for (row, dx) in dx.iter_mut().enumerate() {
+            let x = sets.row(args.x, at, row, len);
+            for (p, (dx, x)) in dx.get_mut().chunks_exact_mut(plane).zip(x.chunks_exact(plane)).enumerate() {
+                lines[p].end_gradient(tilts[p / channels](args.w[first + p]), x, dx);
+            }
         }
         found
     }
 
-    /// [`Gradient::in_place`] for planes that are too short for loops of their own.
+    /// [`Gradient::in_place`] for planes that are gathered first.
     #[inline(always)]
     fn scattered<T: Element>(&self, args: Args<'_, T>, at: Columns, dx: &mut [Blank<'_, T>]) -> Vec<Sums> {
         let (sets, len, first) = (self.norm.sets, dx[0].len(), at.start / self.norm.sets.plane);
@@ -116,10 +115,7 @@ impl Gradient {
         {
             let channel = first + j;
             let line = self.line(args, channel, channel);
-            for z in &mut *z {
-                *z = line.at(*z);
-            }
-            line.fused.gradient(z, dy);
+            line.differentiate(z, dy);
             let sums = sums(
                 z,
                 x,
@@ -129,9 +125,7 @@ impl Gradient {
             let tilt = self.tilts(self.norm.moments()[channel], &args.w[channel..=channel], &[sums])(
                 args.w[channel],
             );
-            for (z, &x) in z.iter_mut().zip(x) {
-                *z = tilt.of(*z, x - line.mean);
-            }
+            line.end_gradient(tilt, x, z);
             found.push(sums);
         }
         sets.scatter(&z, dx);
@@ -199,7 +193,7 @@ impl Kernel<3> for Gradient {
             self.in_two_passes(args)
         } else {
             let shape = [sets.slabs, sets.rows, sets.columns()];
-            let (dx, found) = by_columns_finding(shape, sets.block(), 2 * self.norm.work(), |at, dx| {
+            let (dx, found) = by_columns_finding(shape, sets.block(2), 2 * self.norm.work(), |at, dx| {
                 vectorised(
                     #[inline(always)]
                     || self.block(args, at, dx),

@@ -24,7 +24,7 @@ pub(in crate::ops) struct Tilt<T> {
 
 impl<T: Element> Line<T> {
     #[inline(always)]
-    pub(super) fn at(self, x: T) -> T {
+    fn at(self, x: T) -> T {
         (x - self.mean).mul_add(self.slope, self.shift)
     }
 
@@ -48,10 +48,12 @@ impl<T: Element> Line<T> {
     /// `x` becomes `y`.
     #[inline(always)]
     pub(super) fn replace(self, x: &mut [T]) {
-        for x in &mut *x {
-            *x = self.at(*x);
+        for x in x.chunks_mut(BLOCK) {
+            for x in &mut *x {
+                *x = self.at(*x);
+            }
+            self.fused.apply(x);
         }
-        self.fused.apply(x);
     }
 
     /// The gradient of the line's value, in `room` unless it is `dy` itself; at most [`BLOCK`] numbers.
@@ -66,6 +68,20 @@ impl<T: Element> Line<T> {
         }
         self.fused.gradient(room, dy);
         room
+    }
+
+    /// `x` becomes the gradient of the line's value.
+    #[inline(always)]
+    pub(super) fn differentiate(self, x: &mut [T], dy: &[T]) {
+        if self.fused.0.is_none() {
+            return x.copy_from_slice(dy);
+        }
+        for (x, dy) in x.chunks_mut(BLOCK).zip(dy.chunks(BLOCK)) {
+            for x in &mut *x {
+                *x = self.at(*x);
+            }
+            self.fused.gradient(x, dy);
+        }
     }
 
     /// `[Σ dz, Σ dz · (x − mean)]`
@@ -84,6 +100,46 @@ impl<T: Element> Line<T> {
             totals[1] += t;
         }
         totals
+    }
+
+    /// Fills `dx` with the gradient of the line's value, and gives what [`Line::sums`] does.
+    #[inline(always)]
+    pub(super) fn begin_gradient(self, x: &[T], dy: &[T], dx: &mut Blank<'_, T>) -> [f64; 2] {
+        let mut totals = [0.0; 2];
+        dx.fill_parts(
+            BLOCK,
+            #[inline(always)]
+            |i, dx| {
+                let [x, dy] = [x, dy].map(|x| &x[i * BLOCK..][..dx.len()]);
+                let dz = if self.fused.0.is_none() {
+                    dx.map(dy, |dy| dy)
+                } else {
+                    let dz = dx.map(
+                        x,
+                        #[inline(always)]
+                        |x| self.at(x),
+                    );
+                    self.fused.gradient(dz, dy);
+                    dz
+                };
+                let [s, t] = sums(
+                    dz,
+                    x,
+                    #[inline(always)]
+                    |dz, x| [dz, dz * (x - self.mean)],
+                );
+                totals = [totals[0] + s, totals[1] + t];
+            },
+        );
+        totals
+    }
+
+    /// `dx`, which holds the gradient of the line's value, becomes that of `x`.
+    #[inline(always)]
+    pub(super) fn end_gradient(self, tilt: Tilt<T>, x: &[T], dx: &mut [T]) {
+        for (dx, &x) in dx.iter_mut().zip(x) {
+            *dx = tilt.of(*dx, x - self.mean);
+        }
     }
 
     /// Fills `dx`.
@@ -114,7 +170,7 @@ impl<T: Element> Line<T> {
 
 impl<T: Element> Tilt<T> {
     #[inline(always)]
-    pub(super) fn of(self, dz: T, off: T) -> T {
+    fn of(self, dz: T, off: T) -> T {
         dz.mul_add(self.a, off.mul_add(self.b, self.c))
     }
 }
