@@ -108,7 +108,9 @@ impl<T: Element> Task<'_, T> {
         for (to, from) in [(dh, &self.dh), (dmemory, &self.dmemory)] {
             let mut to: Vec<_> = to.chunks_mut(plan.hidden).collect();
             for (from, &b) in from.chunks_exact(plan.hidden).zip(&self.group.0) {
-                to.get_mut(b).map(|to| to.copy_from_slice(from));
+                if let Some(to) = to.get_mut(b) {
+                    to.copy_from_slice(from);
+                }
             }
         }
     }
