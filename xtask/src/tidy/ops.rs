@@ -59,6 +59,7 @@ const NO_OP: &[(&str, &str)] = &[
     ("kernel", "the bridge; its own tests check a gradient through it"),
     ("window", "output sizes shared by convolution and pooling"),
     ("indexing", "checks of indices; tested through embedding and gather"),
+    ("knot", "more arguments and results for an op; checked through recurrent layers"),
     ("saved", "what an op keeps for its backward pass; checked through each"),
     ("precision", "types; checked through every op"),
     ("padding", "an enum; checked through convolution and pooling"),

@@ -7,10 +7,9 @@ use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
-use candle_core::op::BackpropOp;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, InplaceOp1, Layout, Result, Shape, Storage,
-    Tensor,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Error, InplaceOp1, Layout, Result, Shape,
+    Storage, Tensor,
 };
 
 use crate::cpu::Element;
@@ -80,17 +79,30 @@ pub(crate) fn detached3<K: Kernel<3>>(k: K, a: &Tensor, b: &Tensor, c: &Tensor) 
 
 /// [`detached1`] for any number of arguments: Candle's own way takes three.
 pub(crate) fn detached<K: Kernel<N>, const N: usize>(k: &K, xs: [&Tensor; N]) -> Result<Tensor> {
-    let borrowed = xs.map(Tensor::storage_and_layout);
-    let mut args = Vec::with_capacity(N);
-    for (storage, layout) in &borrowed {
-        let Storage::Cpu(storage) = &**storage else {
-            candle_core::bail!("{}: the kernel needs CPU tensors", K::NAME)
-        };
-        args.push((storage, *layout));
+    fn typed<T: Element, K: Kernel<N>, const N: usize>(k: &K, xs: [&Tensor; N]) -> Result<Tensor> {
+        let (data, shape) = with_views::<T, _, N>(xs, |views| k.forward(views))??;
+        Tensor::from_vec(data, shape, &Device::Cpu)
     }
-    let Ok(args) = args.try_into() else { unreachable!("one storage an argument") };
-    let (storage, shape) = run(k, args)?;
-    Ok(Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false))
+    match xs[0].dtype() {
+        DType::F32 => typed::<f32, K, N>(k, xs),
+        DType::F64 => typed::<f64, K, N>(k, xs),
+        other => Err(Error::UnsupportedDTypeForOp(other, K::NAME).bt()),
+    }
+}
+
+/// Lends what tensors on the CPU hold.
+pub(crate) fn with_views<T: Element, R, const N: usize>(
+    xs: [&Tensor; N],
+    f: impl FnOnce([View<'_, T>; N]) -> R,
+) -> Result<R> {
+    let borrowed = xs.map(Tensor::storage_and_layout);
+    let mut views = Vec::with_capacity(N);
+    for (storage, layout) in &borrowed {
+        let Storage::Cpu(storage) = &**storage else { unreachable!("kernels are for tensors on the CPU") };
+        views.push(view::<T>(storage, layout)?);
+    }
+    let Ok(views) = views.try_into() else { unreachable!("one view an argument") };
+    Ok(f(views))
 }
 
 /// The adapter Candle sees.

@@ -24,6 +24,7 @@ mod indexing;
 mod instance_norm;
 mod kernel;
 mod kl_div;
+mod knot;
 mod l1;
 mod labels;
 mod layer_norm;

@@ -9,7 +9,7 @@ use candle_core::{Result, Shape};
 use super::cell::{Cell, Gradient, Past};
 use super::forward::{Kept, UNITS, blocks, column, gather, put, rows_of};
 use super::layer::Layer;
-use super::plan::Group;
+use super::plan::{Group, Plan};
 use crate::cpu::Element;
 use crate::cpu::gemm::{Mat, add_product};
 use crate::cpu::panels::Panels;
@@ -20,10 +20,10 @@ use crate::ops::kernel::{Kernel, View};
 /// Rows of a stretch: the inner dimension of the products that make the weights' gradients.
 const ROWS: usize = 256;
 
-/// The wanted ones of the gradients of inputs, weights and state, end to end.
+/// The wanted ones of the gradients of `x`, `w_ih`, `w_hh` and the small arguments, end to end.
 pub(super) struct Gradients<C, const G: usize> {
     pub(super) layer: Layer<C, G>,
-    pub(super) wanted: [bool; 3],
+    pub(super) wanted: [bool; 4],
 }
 
 impl<C: Copy, const G: usize> Clone for Gradients<C, G> {
@@ -32,67 +32,88 @@ impl<C: Copy, const G: usize> Clone for Gradients<C, G> {
     }
 }
 
-impl<C: Cell<G>, const G: usize> Kernel<5> for Gradients<C, G> {
+impl<C: Cell<G>, const G: usize> Kernel<7> for Gradients<C, G> {
     const NAME: &'static str = C::NAME;
 
-    fn forward<T: Element>(&self, args: [View<'_, T>; 5]) -> Result<(Vec<T>, Shape)> {
-        let [x, w, state, y, dy] = args.each_ref().map(|arg| &*arg.data);
-        let d = run(self, [x, w, state, y, dy]);
+    fn forward<T: Element>(&self, args: [View<'_, T>; 7]) -> Result<(Vec<T>, Shape)> {
+        let d = run(self, args.each_ref().map(|arg| &*arg.data));
         let shape = d.len().into();
         Ok((d, shape))
     }
 }
 
-/// One group's work: its sequences, what was kept of them, where the gradients of their inputs and their state go, and
-/// their share of the gradients of the weights.
+/// One group's work: its sequences, what was kept of them, where the gradients of their inputs go, those of their
+/// states, and their share of the gradients of weights and biases.
 struct Task<'a, T> {
     group: Group,
     kept: &'a Kept<T>,
     dx: Vec<&'a mut [T]>,
     dh: Vec<T>,
     dmemory: Vec<T>,
-    dw: Vec<T>,
+    dw_ih: Vec<T>,
+    dw_hh: Vec<T>,
+    db: [Vec<T>; 2],
 }
 
-fn run<C: Cell<G>, T: Element, const G: usize>(d: &Gradients<C, G>, xs: [&[T]; 5]) -> Vec<T> {
+fn run<C: Cell<G>, T: Element, const G: usize>(d: &Gradients<C, G>, xs: [&[T]; 7]) -> Vec<T> {
     let plan = &*d.layer.plan;
-    let [x, w, state, y, dy] = xs;
-    let (units, all) = (plan.hidden, plan.batch * plan.hidden);
-    let sizes = [0, 1, 2].map(|i| if d.wanted[i] { xs[i].len() } else { 0 });
-    let [w_ih, w_hh, ..] = plan.parts(w);
+    let [x, w_ih, w_hh, small, y, dy, dc] = xs;
+    let [_, _, h, memory] = plan.parts(small);
     let pass = Pass {
         layer: &d.layer,
         x,
         y,
         dy,
-        start: state.split_at(all),
+        h,
+        memory,
         input: d.wanted[0].then(|| Panels::new(Mat::new(w_ih, plan.gates, plan.input))),
-        recurrent: Panels::new(Mat::new(w_hh, plan.gates, units)),
+        recurrent: Panels::new(Mat::new(w_hh, plan.gates, plan.hidden)),
     };
+    let sizes = [0, 1, 2, 3].map(|i| if d.wanted[i] { xs[i].len() } else { 0 });
     let mut out = vec![T::ZERO; sizes.iter().sum()];
     let (dx, rest) = out.split_at_mut(sizes[0]);
-    let (dw, dstate) = rest.split_at_mut(sizes[1]);
+    let (dw_ih, rest) = rest.split_at_mut(sizes[1]);
+    let (dw_hh, dsmall) = rest.split_at_mut(sizes[2]);
     let mut places: Vec<_> = dx.chunks_mut((plan.steps * plan.input).max(1)).map(Some).collect();
-    let end = &dy[all * plan.steps..];
     let task = |(group, kept): (Group, _)| Task {
         dx: group.0.iter().filter_map(|&b| places.get_mut(b)?.take()).collect(),
-        dh: vec![T::ZERO; group.0.len() * units],
-        dmemory: rows_of(end, &group.0, units),
-        dw: vec![T::ZERO; sizes[1]],
+        dh: vec![T::ZERO; group.0.len() * plan.hidden],
+        dmemory: rows_of(dc, &group.0, plan.hidden),
+        dw_ih: vec![T::ZERO; sizes[1]],
+        dw_hh: vec![T::ZERO; sizes[2]],
+        db: plan.biases.map(|there| vec![T::ZERO; if there { plan.gates } else { 0 }]),
         kept,
         group,
     };
     let mut tasks: Vec<_> = plan.groups().into_iter().zip(d.layer.kept()).map(task).collect();
     for_each_chunk(&mut tasks, 1, plan.work(), |_, task| pass.run(&mut task[0]));
     for task in &tasks {
-        dw.iter_mut().zip(&task.dw).for_each(|(sum, &dw)| *sum += dw);
-        for (ds, of_group) in dstate.chunks_mut(all.max(1)).zip([&task.dh, &task.dmemory]) {
-            for (row, &b) in of_group.chunks_exact(units).zip(&task.group.0) {
-                ds[b * units..][..units].copy_from_slice(row);
+        task.join(plan, dw_ih, dw_hh, dsmall);
+    }
+    out
+}
+
+impl<T: Element> Task<'_, T> {
+    /// Adds the group's gradients to those of all.
+    fn join(&self, plan: &Plan, dw_ih: &mut [T], dw_hh: &mut [T], dsmall: &mut [T]) {
+        let add = |to: &mut [T], from: &[T]| to.iter_mut().zip(from).for_each(|(to, &from)| *to += from);
+        add(dw_ih, &self.dw_ih);
+        add(dw_hh, &self.dw_hh);
+        if dsmall.is_empty() {
+            return;
+        }
+        let [db_ih, db_hh, dh, dmemory] = plan.parts_mut(dsmall);
+        add(db_ih, &self.db[0]);
+        add(db_hh, &self.db[1]);
+        for (to, from) in [(dh, &self.dh), (dmemory, &self.dmemory)] {
+            let mut to: Vec<_> = to.chunks_mut(plan.hidden).collect();
+            for (from, &b) in from.chunks_exact(plan.hidden).zip(&self.group.0) {
+                if let Some(to) = to.get_mut(b) {
+                    to.copy_from_slice(from);
+                }
             }
         }
     }
-    out
 }
 
 /// What all groups share.
@@ -101,8 +122,9 @@ struct Pass<'a, C, T, const G: usize> {
     x: &'a [T],
     y: &'a [T],
     dy: &'a [T],
-    /// All `h` that the forward pass started with, and for cells with one all memories.
-    start: (&'a [T], &'a [T]),
+    /// What the forward pass started with.
+    h: &'a [T],
+    memory: &'a [T],
     /// `w_ih`, if inputs want a gradient.
     input: Option<Panels<T>>,
     recurrent: Panels<T>,
@@ -123,7 +145,7 @@ impl<C: Cell<G>, T: Element, const G: usize> Pass<'_, C, T, G> {
         let plan = &*self.layer.plan;
         let starts = plan.starts(&task.group);
         let stretch = (ROWS / task.group.0.len()).max(1);
-        let first_memory = rows_of(self.start.1, &task.group.0, plan.hidden);
+        let first_memory = rows_of(self.memory, &task.group.0, plan.hidden);
         let mut rows =
             Stretch { h_before: vec![], d_input: vec![], d_hidden: vec![], inputs: vec![], dx: vec![] };
         let mut end = starts.len() - 1;
@@ -150,7 +172,7 @@ impl<C: Cell<G>, T: Element, const G: usize> Pass<'_, C, T, G> {
             for &b in &group.0[..starts[s + 1] - starts[s]] {
                 rows.extend_from_slice(match s.checked_sub(1) {
                     Some(before) => plan.row(self.y, units, [b, before]),
-                    None => &self.start.0[b * units..][..units],
+                    None => &self.h[b * units..][..units],
                 });
             }
         }
@@ -276,21 +298,22 @@ impl<C: Cell<G>, T: Element, const G: usize> Pass<'_, C, T, G> {
         steps: std::ops::Range<usize>,
         rows: &mut Stretch<T>,
     ) {
-        if task.dw.is_empty() {
-            return;
-        }
         let plan = &*self.layer.plan;
-        gather(plan, self.x, plan.input, &task.group, starts, steps, &mut rows.inputs);
         let d_hidden = &rows.d_hidden;
         let d_input = if C::APART { &rows.d_input } else { d_hidden };
-        let [w_ih, w_hh, b_ih, b_hh] = plan.parts_mut(&mut task.dw);
-        let count = d_hidden.len() / plan.gates;
-        let matrix = |data, width| Mat::new(data, count, width);
-        add_product(w_ih, matrix(d_input, plan.gates).t(), matrix(&rows.inputs, plan.input));
-        add_product(w_hh, matrix(d_hidden, plan.gates).t(), matrix(&rows.h_before, plan.hidden));
-        for (b, d) in [(b_ih, d_input), (b_hh, d_hidden)] {
+        let matrix = |data, width| Mat::new(data, d_hidden.len() / plan.gates, width);
+        if !task.dw_ih.is_empty() {
+            gather(plan, self.x, plan.input, &task.group, starts, steps, &mut rows.inputs);
+            let x = matrix(&rows.inputs, plan.input);
+            add_product(&mut task.dw_ih, matrix(d_input, plan.gates).t(), x);
+        }
+        if !task.dw_hh.is_empty() {
+            let h = matrix(&rows.h_before, plan.hidden);
+            add_product(&mut task.dw_hh, matrix(d_hidden, plan.gates).t(), h);
+        }
+        for (db, d) in task.db.iter_mut().zip([d_input, d_hidden]) {
             for row in d.chunks_exact(plan.gates) {
-                b.iter_mut().zip(row).for_each(|(b, &d)| *b += d);
+                db.iter_mut().zip(row).for_each(|(db, &d)| *db += d);
             }
         }
     }

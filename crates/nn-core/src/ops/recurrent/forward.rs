@@ -33,15 +33,15 @@ struct Task<'a, T> {
     kept: Kept<T>,
 }
 
-/// All outputs, then the final memories if they are a state; and what to keep, if so asked.
+/// All outputs, the final memories, and what to keep if so asked.
 pub(super) fn run<C: Cell<G>, T: Element, const G: usize>(
     layer: &Layer<C, G>,
-    [x, w, state]: [&[T]; 3],
+    [x, w_ih, w_hh, small]: [&[T]; 4],
     keep: bool,
-) -> (Vec<T>, Vec<Kept<T>>) {
+) -> (Vec<T>, Vec<T>, Vec<Kept<T>>) {
     let plan = &*layer.plan;
     let (batch, units) = (plan.batch, plan.hidden);
-    let [w_ih, w_hh, b_ih, b_hh] = plan.parts(w);
+    let [b_ih, b_hh, h, memory] = plan.parts(small);
     let panels = |w, k, b: &[T]| {
         let panels = Panels::new(Mat::new(w, plan.gates, k).t());
         if b.is_empty() { panels } else { panels.with_bias(b) }
@@ -51,13 +51,14 @@ pub(super) fn run<C: Cell<G>, T: Element, const G: usize>(
         x,
         input: panels(w_ih, plan.input, b_ih),
         recurrent: panels(w_hh, units, b_hh),
-        start: state.split_at(batch * units),
+        h,
+        memory,
         keep,
     };
-    let mut out = vec![T::ZERO; batch * units * (plan.steps + C::STATES - 1)];
-    let (y, memory) = out.split_at_mut(batch * plan.steps * units);
+    let mut y = vec![T::ZERO; batch * plan.steps * units];
+    let mut end = vec![T::ZERO; memory.len()];
     let mut places: Vec<_> = y.chunks_mut(plan.steps * units).map(Some).collect();
-    let mut ends: Vec<_> = memory.chunks_mut(units).map(Some).collect();
+    let mut ends: Vec<_> = end.chunks_mut(units).map(Some).collect();
     let task = |group: Group| {
         let y = group.0.iter().filter_map(|&b| places[b].take()).collect();
         let memory = group.0.iter().filter_map(|&b| ends.get_mut(b)?.take()).collect();
@@ -66,7 +67,7 @@ pub(super) fn run<C: Cell<G>, T: Element, const G: usize>(
     let mut tasks: Vec<_> = plan.groups().into_iter().map(task).collect();
     for_each_chunk(&mut tasks, 1, plan.work(), |_, task| pass.run(&mut task[0]));
     let kept = tasks.into_iter().map(|task| task.kept).collect();
-    (out, kept)
+    (y, end, kept)
 }
 
 /// What all groups share.
@@ -75,8 +76,9 @@ struct Pass<'a, C, T, const G: usize> {
     x: &'a [T],
     input: Panels<T>,
     recurrent: Panels<T>,
-    /// All `h` to start with, and for cells with one all memories.
-    start: (&'a [T], &'a [T]),
+    /// To start with; no memory means zeros.
+    h: &'a [T],
+    memory: &'a [T],
     keep: bool,
 }
 
@@ -87,8 +89,8 @@ impl<C: Cell<G>, T: Element, const G: usize> Pass<'_, C, T, G> {
         let Task { group, y, memory: ends, kept } = task;
         let starts = plan.starts(group);
         let (steps, most) = (starts.len() - 1, group.0.len());
-        let mut h = rows_of(self.start.0, &group.0, units);
-        let mut memory = rows_of(self.start.1, &group.0, units);
+        let mut h = rows_of(self.h, &group.0, units);
+        let mut memory = rows_of(self.memory, &group.0, units);
         let stretch = (STRETCH / (most * gates)).max(1);
         let mut inputs = Vec::new();
         let mut in_gates = vec![T::ZERO; stretch.min(steps) * most * gates];

@@ -1,3 +1,5 @@
+//! Gated recurrent units.
+
 use candle_core::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use candle_core::{Result, Shape, Tensor};
+use candle_core::{Device, Result, Shape, Tensor};
 
 use super::backward::Gradients;
 use super::cell::Cell;
@@ -12,7 +12,8 @@ use super::plan::{self, Plan};
 use super::portable::portable;
 use super::{Direction, RecurrentOptions, RecurrentWeights};
 use crate::cpu::Element;
-use crate::ops::kernel::{Kernel, View, apply3, detached, on_cpu, wants_gradient};
+use crate::ops::kernel::{Kernel, View, apply3, detached, on_cpu, wants_gradient, with_views};
+use crate::ops::knot::{self, Handover};
 use crate::ops::precision::{half_precision, widen};
 use crate::ops::saved::Saved;
 
@@ -51,7 +52,6 @@ fn exactly<const S: usize>(state: Vec<Tensor>) -> [Tensor; S] {
     state
 }
 
-/// The kernel's output is all `h` and, for cells with one, the final `c`; the final `h` is among them.
 pub(super) fn fused<C: Cell<G>, const G: usize>(
     cell: C,
     plan: Plan,
@@ -59,19 +59,22 @@ pub(super) fn fused<C: Cell<G>, const G: usize>(
     w: &RecurrentWeights,
     state: &[Tensor],
 ) -> Result<(Tensor, Vec<Tensor>)> {
-    let state = match state {
-        [h] => h.clone(),
-        more => Tensor::cat(more, 0)?,
+    let small = plan::small(w, state)?;
+    let (knot, gradients) = knot::tie(&w.w_ih, &small)?;
+    let layer = Layer {
+        cell,
+        plan: Arc::new(plan),
+        w_ih: w.w_ih.detach(),
+        small: small.detach(),
+        saved: Saved::for_gradients_of(&[x, &w.w_hh, &knot]),
+        gradients,
+        c: Handover::default(),
+        dc: Handover::default(),
     };
-    let (w, plan) = (plan::flat(w)?, Arc::new(plan));
-    let saved = Saved::for_gradients_of(&[x, &w, &state]);
-    let out = apply3(Layer { cell, plan: plan.clone(), saved }, x, &w, &state)?;
-    let (batch, hidden) = (plan.batch, plan.hidden);
-    let count = batch * plan.steps * hidden;
-    let y = out.narrow(0, 0, count)?.reshape((batch, plan.steps, hidden))?;
-    let mut state = vec![last(&plan, &y)?];
-    if C::STATES == 2 {
-        state.push(out.narrow(0, count, batch * hidden)?.reshape((batch, hidden))?);
+    let y = apply3(layer.clone(), x, &w.w_hh, &knot)?;
+    let mut state = vec![last(&layer.plan, &y)?];
+    if let Some(c) = layer.c.take() {
+        state.push(knot::end(&y, c, layer.dc)?);
     }
     Ok((y, state))
 }
@@ -90,18 +93,36 @@ fn last(plan: &Plan, y: &Tensor) -> Result<Tensor> {
     y.narrow(1, at, 1)?.squeeze(1)?.contiguous()
 }
 
-/// One call, with units of `G` gates.
+/// One call, with units of `G` gates. Its arguments are `x`, `w_hh` and a knot of `w_ih` and small ones.
 pub(super) struct Layer<C, const G: usize> {
     pub(super) cell: C,
     pub(super) plan: Arc<Plan>,
+    w_ih: Tensor,
+    /// What [`plan::small`] made.
+    small: Tensor,
     /// A `Vec<Kept<T>>`.
     saved: Saved<Box<dyn Any + Send + Sync>>,
+    /// Those of the knot's arguments.
+    gradients: Handover<[Option<Tensor>; 2]>,
+    /// The final cells of an LSTM, and their gradient.
+    c: Handover<Tensor>,
+    dc: Handover<Tensor>,
 }
 
 // Not derived: that would ask for a cell's bounds at each use.
 impl<C: Copy, const G: usize> Clone for Layer<C, G> {
     fn clone(&self) -> Self {
-        Self { cell: self.cell, plan: self.plan.clone(), saved: self.saved.clone() }
+        let Self { cell, plan, w_ih, small, saved, gradients, c, dc } = self;
+        Self {
+            cell: *cell,
+            plan: plan.clone(),
+            w_ih: w_ih.clone(),
+            small: small.clone(),
+            saved: saved.clone(),
+            gradients: gradients.clone(),
+            c: c.clone(),
+            dc: dc.clone(),
+        }
     }
 }
 
@@ -117,23 +138,37 @@ impl<C: Cell<G>, const G: usize> Layer<C, G> {
 impl<C: Cell<G>, const G: usize> Kernel<3> for Layer<C, G> {
     const NAME: &'static str = C::NAME;
 
-    fn forward<T: Element>(&self, [x, w, state]: [View<'_, T>; 3]) -> Result<(Vec<T>, Shape)> {
-        let (y, kept) = forward::run(self, [&x.data, &w.data, &state.data], self.saved.is_wanted());
+    fn forward<T: Element>(&self, [x, w_hh, _]: [View<'_, T>; 3]) -> Result<(Vec<T>, Shape)> {
+        let Plan { batch, steps, hidden, .. } = *self.plan;
+        let (y, c, kept) = with_views([&self.w_ih, &self.small], |[w_ih, small]| {
+            forward::run(self, [&x.data, &w_ih.data, &w_hh.data, &small.data], self.saved.is_wanted())
+        })?;
         self.saved.keep(Box::new(kept));
-        let shape = y.len().into();
-        Ok((y, shape))
+        if C::STATES == 2 {
+            self.c.put(Tensor::from_vec(c, (batch, hidden), &Device::Cpu)?);
+        }
+        Ok((y, (batch, steps, hidden).into()))
     }
 
-    fn backward(&self, xs: [&Tensor; 3], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 3]> {
-        let [x, w, state] = xs;
-        let wanted = xs.map(wants_gradient);
-        let all = detached(&Gradients { layer: self.clone(), wanted }, [x, w, state, y, dy])?;
+    fn backward(
+        &self,
+        [x, w_hh, knot]: [&Tensor; 3],
+        y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let (w_ih, small) = (&self.w_ih, &self.small);
+        let dc = self.dc.take().map_or_else(|| Tensor::zeros(0, y.dtype(), y.device()), Ok)?;
+        let wanted = [x, knot, w_hh, knot].map(wants_gradient);
+        let all = detached(&Gradients { layer: self.clone(), wanted }, [x, w_ih, w_hh, small, y, dy, &dc])?;
         let mut start = 0;
-        let mut parts = [None, None, None];
-        for ((part, x), _) in parts.iter_mut().zip(xs).zip(wanted).filter(|(_, wanted)| *wanted) {
-            *part = Some(all.narrow(0, start, x.elem_count())?.reshape(x.shape())?);
-            start += x.elem_count();
-        }
-        Ok(parts)
+        let mut part = |wanted: bool, x: &Tensor| {
+            let from = start;
+            start += if wanted { x.elem_count() } else { 0 };
+            wanted.then(|| all.narrow(0, from, x.elem_count())?.reshape(x.shape())).transpose()
+        };
+        let [dx, dw_ih] = [part(wanted[0], x)?, part(wanted[1], w_ih)?];
+        let [dw_hh, dsmall] = [part(wanted[2], w_hh)?, part(wanted[3], small)?];
+        self.gradients.put([dw_ih, dsmall]);
+        Ok([dx, dw_hh, if wanted[1] { Some(knot.zeros_like()?) } else { None }])
     }
 }

@@ -1,3 +1,5 @@
+//! Long short-term memory.
+
 use candle_core::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 

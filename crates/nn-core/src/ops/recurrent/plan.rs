@@ -118,26 +118,32 @@ impl Plan {
         self.lengths.iter().sum::<usize>() * self.gates * (self.input + self.hidden)
     }
 
-    /// `w_ih`, `w_hh`, `b_ih` and `b_hh` in what [`flat`] made.
-    pub(super) fn parts<'a, T>(&self, weights: &'a [T]) -> [&'a [T]; 4] {
-        let (w_ih, rest) = weights.split_at(self.gates * self.input);
-        let (w_hh, rest) = rest.split_at(self.gates * self.hidden);
-        let (b_ih, b_hh) = rest.split_at(self.gates * usize::from(self.biases[0]));
-        [w_ih, w_hh, b_ih, b_hh]
+    /// `b_ih`, `b_hh`, `h` and `c` in what [`small`] made.
+    pub(super) fn parts<'a, T>(&self, small: &'a [T]) -> [&'a [T]; 4] {
+        let [b_ih, b_hh, h] = self.sizes();
+        let (b_ih, rest) = small.split_at(b_ih);
+        let (b_hh, rest) = rest.split_at(b_hh);
+        let (h, c) = rest.split_at(h);
+        [b_ih, b_hh, h, c]
     }
 
     /// [`Plan::parts`] of gradients.
-    pub(super) fn parts_mut<'a, T>(&self, weights: &'a mut [T]) -> [&'a mut [T]; 4] {
-        let (w_ih, rest) = weights.split_at_mut(self.gates * self.input);
-        let (w_hh, rest) = rest.split_at_mut(self.gates * self.hidden);
-        let (b_ih, b_hh) = rest.split_at_mut(self.gates * usize::from(self.biases[0]));
-        [w_ih, w_hh, b_ih, b_hh]
+    pub(super) fn parts_mut<'a, T>(&self, small: &'a mut [T]) -> [&'a mut [T]; 4] {
+        let [b_ih, b_hh, h] = self.sizes();
+        let (b_ih, rest) = small.split_at_mut(b_ih);
+        let (b_hh, rest) = rest.split_at_mut(b_hh);
+        let (h, c) = rest.split_at_mut(h);
+        [b_ih, b_hh, h, c]
+    }
+
+    fn sizes(&self) -> [usize; 3] {
+        let [b_ih, b_hh] = self.biases.map(|there| if there { self.gates } else { 0 });
+        [b_ih, b_hh, self.batch * self.hidden]
     }
 }
 
-/// All weights in one tensor of rank 1: a custom op takes three.
-pub(super) fn flat(w: &RecurrentWeights) -> Result<Tensor> {
-    let parts = [Some(&w.w_ih), Some(&w.w_hh), w.b_ih.as_ref(), w.b_hh.as_ref()];
-    let parts = parts.into_iter().flatten().map(Tensor::flatten_all).collect::<Result<Vec<_>>>()?;
-    Tensor::cat(&parts, 0)
+/// Biases and states, which are small, in one tensor of rank 1.
+pub(super) fn small(w: &RecurrentWeights, state: &[Tensor]) -> Result<Tensor> {
+    let parts = w.b_ih.iter().chain(&w.b_hh).chain(state);
+    Tensor::cat(&parts.map(Tensor::flatten_all).collect::<Result<Vec<_>>>()?, 0)
 }

@@ -1,3 +1,5 @@
+//! Elman's network.
+
 use candle_core::{Result, Tensor};
 
 use super::cell::{After, Before, Cell, Gradient, Past};

@@ -327,6 +327,26 @@ fn nothing_is_kept_and_nothing_worked_out_that_nobody_wants() -> Result<()> {
 }
 
 #[test]
+fn each_result_has_its_gradient_alone_and_again() -> Result<()> {
+    for kind in KINDS {
+        let args = kind.arguments(&(2, 3, 2, 3, None))?;
+        for i in 0..kind.run(&args, RecurrentOptions::default())?.len() {
+            let result = |args: &[Tensor]| Ok(kind.run(args, RecurrentOptions::default())?.swap_remove(i));
+            gradcheck(result, &args)?;
+            let w = Var::from_tensor(&args[1])?;
+            let args = [&args[..1], &[w.as_tensor().clone()], &args[2..]].concat();
+            let (one, all) =
+                (result(&args)?.sum_all()?, joined(kind.run(&args, RecurrentOptions::default())?)?);
+            let dw = |y: &Tensor| -> Result<Tensor> { Ok(y.backward()?.remove(&w).expect("a gradient")) };
+            assert_close(&dw(&one)?, &dw(&one)?, 0.0, 0.0)?;
+            dw(&all.sum_all()?)?;
+            assert_close(&dw(&one)?, &dw(&one)?, 0.0, 0.0)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn types_are_told_apart() -> Result<()> {
     for (kind, name) in KINDS.into_iter().zip(["rnn", "rnn", "lstm", "gru"]) {
         let args = kind.arguments(&(2, 3, 2, 4, Some(&[3, 2])))?;
