@@ -5,6 +5,7 @@ mod activation;
 mod attention;
 mod case;
 mod convolution;
+mod indexing;
 mod linear;
 mod loss;
 mod machine;
@@ -128,6 +129,7 @@ fn cases(names: &[String]) -> Result<Vec<Case>> {
         norm::cases(),
         pooling::cases(),
         activation::cases(),
+        indexing::cases(),
         loss::cases(),
         recurrent::cases(),
         attention::cases(),
