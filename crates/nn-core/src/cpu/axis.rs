@@ -98,19 +98,6 @@ impl Axis {
         })
     }
 
-    /// A number for each column of each slab, of which `f(at, y)` fills blocks. `cost` is per element of a column.
-    pub(crate) fn per_column<T: Element>(
-        self,
-        cost: usize,
-        f: impl Fn(Columns, &mut Blank<'_, T>) + Sync + Send,
-    ) -> Vec<T> {
-        Self { rows: 1, ..self }.by_blocks(
-            cost * self.rows,
-            #[inline(always)]
-            |at, rows| f(at, &mut rows[0]),
-        )
-    }
-
     /// `N` numbers for each fibre, in rows beside each other: `[slabs, N, columns]`, or `[1, N, slabs]` if the axis is
     /// the last one.
     ///
