@@ -110,9 +110,12 @@ pub(super) fn bridge(source: &Source) -> Vec<Finding> {
         .collect()
 }
 
-/// Outside tests, which may show what the stock version gets wrong.
+/// Times the stock versions beside ours.
+const BENCH: &str = "xtask/src/bench/";
+
+/// Outside tests and benches, which show what the stock version gets wrong and how long it takes.
 pub(super) fn banned(source: &Source) -> Vec<Finding> {
-    if !source.path.contains("/src/") {
+    if !source.path.contains("/src/") || source.path.starts_with(BENCH) {
         return Vec::new();
     }
     let end = source.tests_start();
@@ -202,6 +205,7 @@ mod tests {
         let path = "crates/nn-layers/src/a.rs";
         assert_eq!(lines(banned, path, text), [2, 2, 4, 6]);
         assert_eq!(lines(banned, "tests/tests/gaps.rs", text), CLEAN);
+        assert_eq!(lines(banned, "xtask/src/bench/ops/norm.rs", text), CLEAN);
     }
 
     #[test]
