@@ -2,6 +2,7 @@
 
 use candle_core::WithDType;
 
+use super::lanes::Lanes;
 use super::math;
 
 /// `f32` or `f64`.
@@ -13,6 +14,7 @@ pub(crate) trait Element:
     + std::ops::Neg<Output = Self>
     + std::ops::Div<Output = Self>
     + std::iter::Sum
+    + Lanes
 {
     const ZERO: Self;
     const ONE: Self;

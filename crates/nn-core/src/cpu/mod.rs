@@ -2,17 +2,20 @@
 //!
 //! The only place with `unsafe`.
 
+pub(crate) mod attention;
 pub(crate) mod axis;
 pub(crate) mod bands;
 pub(crate) mod blank;
 pub(crate) mod direct;
 mod element;
 pub(crate) mod gemm;
+mod lanes;
 mod math;
 pub(crate) mod parallel;
 pub(crate) mod patches;
 pub(crate) mod phases;
 pub(crate) mod simd;
+pub(crate) mod tiles;
 pub(crate) mod vector;
 
 pub(crate) use element::Element;

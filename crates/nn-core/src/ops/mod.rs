@@ -3,6 +3,7 @@
 
 mod activation;
 mod adaptive_avg_pool2d;
+mod attention;
 mod avg_pool2d;
 mod bce_with_logits;
 mod conv2d;
@@ -26,6 +27,7 @@ pub(crate) mod window;
 
 pub use activation::{Activation, leaky_relu, relu, relu6, sigmoid, tanh};
 pub use adaptive_avg_pool2d::{AdaptiveAvgPool2d, adaptive_avg_pool2d};
+pub use attention::{Attention, scaled_dot_product_attention};
 pub use avg_pool2d::{AvgPool2d, Divisor, avg_pool2d};
 pub use bce_with_logits::bce_with_logits;
 pub use conv2d::{Convolution, conv2d};
