@@ -24,7 +24,8 @@ impl<'a, T> Mat<'a, T> {
         Self { data: self.data, rows: self.cols, cols: self.rows, row: self.col, col: self.row }
     }
 
-    fn fits(&self) -> bool {
+    /// Whether every element is inside the slice.
+    pub(super) fn fits(&self) -> bool {
         last_index(self.rows, self.cols, self.row, self.col).is_none_or(|i| i < self.data.len())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The only place with `unsafe`.
 
+pub(crate) mod attention;
 pub(crate) mod axis;
 pub(crate) mod bands;
 pub(crate) mod blank;
@@ -16,6 +17,7 @@ pub(crate) mod parallel;
 pub(crate) mod patches;
 pub(crate) mod phases;
 pub(crate) mod simd;
+pub(crate) mod tiles;
 pub(crate) mod vector;
 
 pub(crate) use element::Element;

@@ -25,6 +25,23 @@ pub(crate) fn for_each_chunk<T: Send>(
     }
 }
 
+/// Calls `f(scratch, task)` for each task, on several threads if `work`, the elementary operations in all, is worth it.
+///
+/// Every thread gets scratch space of its own, whose content at the start of a call is whatever an earlier one left.
+pub(crate) fn for_each_task<X: Send, S>(
+    tasks: Vec<X>,
+    work: usize,
+    scratch: impl Fn() -> S + Sync + Send,
+    f: impl Fn(&mut S, X) + Sync + Send,
+) {
+    if work < WORTH_A_THREAD || tasks.len() < 2 {
+        let mut scratch = scratch();
+        tasks.into_iter().for_each(|task| f(&mut scratch, task));
+    } else {
+        tasks.into_par_iter().for_each_init(scratch, f);
+    }
+}
+
 /// A new vector of `count` chunks of `len` elements, on several threads if `work`, the elementary operations in
 /// all, is worth it.
 ///

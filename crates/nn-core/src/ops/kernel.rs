@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
+use candle_core::op::BackpropOp;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Error, InplaceOp1, Layout, Result, Shape,
-    Storage, Tensor,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, InplaceOp1, Layout, Result, Shape, Storage,
+    Tensor, WithDType,
 };
 
 use crate::cpu::Element;
@@ -22,6 +23,31 @@ pub(crate) struct View<'a, T: Clone> {
     pub(crate) dims: &'a [usize],
 }
 
+/// One argument as it lies in memory.
+pub(crate) struct Strided<'a, T> {
+    /// The elements from the first on: `[i, j, …]` is at `i · strides[0] + j · strides[1] + …`.
+    pub(crate) data: &'a [T],
+    layout: &'a Layout,
+}
+
+impl<'a, T: Element> Strided<'a, T> {
+    pub(crate) fn dims(&self) -> &'a [usize] {
+        self.layout.dims()
+    }
+
+    pub(crate) fn strides(&self) -> &'a [usize] {
+        self.layout.stride()
+    }
+
+    fn contiguous(self) -> View<'a, T> {
+        let data = match self.layout.contiguous_offsets() {
+            Some((start, end)) => Cow::Borrowed(&self.data[..end - start]),
+            None => Cow::Owned(gather(self.data, self.layout)),
+        };
+        View { data, dims: self.layout.dims() }
+    }
+}
+
 /// A function of `N` tensors of one float type, and its derivative.
 pub(crate) trait Kernel<const N: usize>: Clone + Send + Sync + 'static {
     /// How Candle's error messages call the op.
@@ -29,6 +55,11 @@ pub(crate) trait Kernel<const N: usize>: Clone + Send + Sync + 'static {
 
     /// The output in row-major order and its shape; arguments were checked before dispatch.
     fn forward<T: Element>(&self, xs: [View<'_, T>; N]) -> Result<(Vec<T>, Shape)>;
+
+    /// [`Kernel::forward`] for a kernel that reads arguments as they lie in memory and spares their copies.
+    fn forward_strided<T: Element>(&self, xs: [Strided<'_, T>; N]) -> Result<(Vec<T>, Shape)> {
+        self.forward(xs.map(Strided::contiguous))
+    }
 
     /// The gradient of each argument, from arguments, output and the output's gradient.
     ///
@@ -79,15 +110,15 @@ pub(crate) fn detached3<K: Kernel<3>>(k: K, a: &Tensor, b: &Tensor, c: &Tensor) 
 
 /// [`detached1`] for any number of arguments: Candle's own way takes three.
 pub(crate) fn detached<K: Kernel<N>, const N: usize>(k: &K, xs: [&Tensor; N]) -> Result<Tensor> {
-    fn typed<T: Element, K: Kernel<N>, const N: usize>(k: &K, xs: [&Tensor; N]) -> Result<Tensor> {
-        let (data, shape) = with_views::<T, _, N>(xs, |views| k.forward(views))??;
-        Tensor::from_vec(data, shape, &Device::Cpu)
+    let borrowed = xs.map(Tensor::storage_and_layout);
+    let mut args = Vec::with_capacity(N);
+    for (storage, layout) in &borrowed {
+        let Storage::Cpu(storage) = &**storage else { unreachable!("kernels are for tensors on the CPU") };
+        args.push((storage, *layout));
     }
-    match xs[0].dtype() {
-        DType::F32 => typed::<f32, K, N>(k, xs),
-        DType::F64 => typed::<f64, K, N>(k, xs),
-        other => Err(Error::UnsupportedDTypeForOp(other, K::NAME).bt()),
-    }
+    let Ok(args) = args.try_into() else { unreachable!("one storage an argument") };
+    let (storage, shape) = run(k, args)?;
+    Ok(Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false))
 }
 
 /// Lends what tensors on the CPU hold.
@@ -99,34 +130,38 @@ pub(crate) fn with_views<T: Element, R, const N: usize>(
     let mut views = Vec::with_capacity(N);
     for (storage, layout) in &borrowed {
         let Storage::Cpu(storage) = &**storage else { unreachable!("kernels are for tensors on the CPU") };
-        views.push(view::<T>(storage, layout)?);
+        views.push(strided::<T>(storage, layout)?.contiguous());
     }
     let Ok(views) = views.try_into() else { unreachable!("one view an argument") };
     Ok(f(views))
 }
 
+/// Lends `f` the elements of a contiguous tensor on the CPU.
+pub(crate) fn lend<T: WithDType, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
+    let (storage, layout) = x.storage_and_layout();
+    let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+        candle_core::bail!("lend: needs a contiguous CPU tensor, got {layout:?}")
+    };
+    f(&storage.as_slice::<T>()?[start..end])
+}
+
 /// The adapter Candle sees.
 struct Op<K>(K);
 
-fn view<'a, T: Element>(storage: &'a CpuStorage, layout: &'a Layout) -> Result<View<'a, T>> {
-    let data = storage.as_slice::<T>()?;
-    let data = match layout.contiguous_offsets() {
-        Some((start, end)) => Cow::Borrowed(&data[start..end]),
-        None => Cow::Owned(gather(data, layout)),
-    };
-    Ok(View { data, dims: layout.dims() })
+fn strided<'a, T: Element>(storage: &'a CpuStorage, layout: &'a Layout) -> Result<Strided<'a, T>> {
+    Ok(Strided { data: &storage.as_slice::<T>()?[layout.start_offset()..], layout })
 }
 
-/// The elements of a strided layout in row-major order.
+/// The elements of a strided layout in row-major order; `data` begins with the first.
 fn gather<T: Element>(data: &[T], layout: &Layout) -> Vec<T> {
     let count = layout.shape().elem_count();
     let (Some((&inner, outer)), Some((&step, steps))) =
         (layout.dims().split_last(), layout.stride().split_last())
     else {
-        return vec![data[layout.start_offset()]];
+        return vec![data[0]];
     };
     let mut index = vec![0; outer.len()];
-    let mut start = layout.start_offset();
+    let mut start = 0;
     let mut out = Vec::with_capacity(count);
     while out.len() < count {
         out.extend((0..inner).map(|i| data[start + i * step]));
@@ -153,12 +188,12 @@ fn run<K: Kernel<N>, const N: usize>(
         kernel: &K,
         args: [(&CpuStorage, &Layout); N],
     ) -> Result<(CpuStorage, Shape)> {
-        let mut views = Vec::with_capacity(N);
+        let mut xs = Vec::with_capacity(N);
         for (storage, layout) in args {
-            views.push(view::<T>(storage, layout)?);
+            xs.push(strided::<T>(storage, layout)?);
         }
-        let Ok(views) = views.try_into() else { unreachable!("one view an argument") };
-        let (data, shape) = kernel.forward::<T>(views)?;
+        let Ok(xs) = xs.try_into() else { unreachable!("one argument each") };
+        let (data, shape) = kernel.forward_strided::<T>(xs)?;
         debug_assert_eq!(data.len(), shape.elem_count());
         Ok((T::to_cpu_storage_owned(data), shape))
     }
@@ -258,7 +293,7 @@ pub fn update_in_place(
     let Storage::Cpu(storage) = &*storage else {
         candle_core::bail!("update_in_place: needs CPU tensors, got one on {:?}", grad.device().location())
     };
-    let grad = view::<f32>(storage, layout)?;
+    let grad = strided::<f32>(storage, layout)?.contiguous();
     nest(state, Vec::with_capacity(state.len()), &grad.data, f)
 }
 

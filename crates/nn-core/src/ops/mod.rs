@@ -4,6 +4,7 @@
 mod activation;
 mod adaptive_avg_pool2d;
 mod add_activate;
+mod attention;
 mod avg_pool2d;
 mod batch_norm;
 mod bce;
@@ -61,6 +62,7 @@ pub use activation::{
 };
 pub use adaptive_avg_pool2d::{AdaptiveAvgPool2d, adaptive_avg_pool2d};
 pub use add_activate::add_activate;
+pub use attention::{Attention, scaled_dot_product_attention};
 pub use avg_pool2d::{AvgPool2d, Divisor, avg_pool2d};
 pub use batch_norm::{BatchNorm, RunningStatistics, batch_norm};
 pub use bce::bce;
