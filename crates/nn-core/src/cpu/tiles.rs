@@ -174,7 +174,7 @@ mod tests {
                 for (onto, before) in
                     [(Onto::Nothing, 0.0), (Onto::Sum, 1.0), (Onto::Scaled(&vec![T::of(2.0); m]), 2.0)]
                 {
-                    on_each(&|what: &str, run: &dyn Fn(Product<'_, T>)| {
+                    on_each(|what: &str, run: &dyn Fn(Product<'_, T>)| {
                         let mut made = c.clone();
                         run(Product { c: &mut made, a, b, onto });
                         for (i, &y) in made.iter().enumerate() {

@@ -8,6 +8,7 @@ use candle_core::{Module, Result, Shape, Tensor};
 
 use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
 use super::pooling::image_sizes;
+use super::precision::{half_precision, widen};
 use crate::cpu::Element;
 use crate::cpu::parallel::collect_chunks;
 use crate::cpu::phases::sum_taps;
@@ -35,6 +36,9 @@ impl AdaptiveAvgPool2d {
 /// # Errors
 /// If `x` is not rank 4, or a size other than its batch is zero; if there are to be no bins.
 pub fn adaptive_avg_pool2d(x: &Tensor, options: AdaptiveAvgPool2d) -> Result<Tensor> {
+    if let Some(half) = half_precision("adaptive_avg_pool2d", &[x])? {
+        return adaptive_avg_pool2d(&widen(x)?, options)?.to_dtype(half);
+    }
     let (lead, input) = image_sizes("adaptive_avg_pool2d", x)?;
     let output = options.output;
     ensure!(!output.contains(&0), "adaptive_avg_pool2d: output must be at least 1 × 1, got {output:?}");
@@ -302,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn half_precision_takes_the_portable_form() -> Result<()> {
+    fn half_precision_is_pooled_in_single() -> Result<()> {
         for dtype in [DType::BF16, DType::F16] {
             let x = randn(6, (1, 2, 7, 6))?.to_dtype(dtype)?;
             let y = adaptive_avg_pool2d(&x, AdaptiveAvgPool2d { output: [3, 4] })?;

@@ -12,6 +12,7 @@ use self::gradient::Gradient;
 use self::plane::{Plane, divisors};
 use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
 use super::pooling::Pooling;
+use super::precision::{half_precision, widen};
 use super::window::{Rounding, Window};
 use crate::cpu::Element;
 use crate::cpu::parallel::collect_chunks;
@@ -61,6 +62,9 @@ impl AvgPool2d {
 /// If `x` is not rank 4, or a size other than its batch is zero; if kernel, stride or divisor is zero, the
 /// padding more than half the kernel, or no window fits.
 pub fn avg_pool2d(x: &Tensor, options: AvgPool2d) -> Result<Tensor> {
+    if let Some(half) = half_precision("avg_pool2d", &[x])? {
+        return avg_pool2d(&widen(x)?, options)?.to_dtype(half);
+    }
     ensure!(
         options.divisor != Divisor::Fixed(0),
         "avg_pool2d: divisor must not be zero, got {:?}",
@@ -269,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn half_precision_takes_the_portable_form() -> Result<()> {
+    fn half_precision_is_pooled_in_single() -> Result<()> {
         for dtype in [DType::BF16, DType::F16] {
             let x = randn(6, (1, 2, 7, 6))?.to_dtype(dtype)?;
             let y = avg_pool2d(&x, SAME)?;

@@ -13,6 +13,7 @@ use candle_core::{Result, Shape, Tensor};
 use super::kernel::{Kernel, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
 use super::linear;
 use super::padding::Padding;
+use super::precision::{half_precision, widen};
 use super::window::{Rounding, Window};
 use crate::cpu::Element;
 use crate::cpu::bands::by_bands;
@@ -57,6 +58,10 @@ pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, p: Convolution) -> Res
             w.dims(),
             b.dims()
         );
+    }
+    if let Some(half) = half_precision("conv2d", &[&[x, w][..], b.as_slice()].concat())? {
+        let b = b.map(widen).transpose()?;
+        return conv2d(&widen(x)?, &widen(w)?, b.as_ref(), p)?.to_dtype(half);
     }
     if plan.is_linear() {
         let y = linear(&x.flatten_from(1)?, &w.flatten_from(1)?, b)?;

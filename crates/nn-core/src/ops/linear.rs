@@ -6,6 +6,7 @@
 use candle_core::{Result, Shape, Tensor};
 
 use super::kernel::{Kernel, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
+use super::precision::{half_precision, widen};
 use crate::cpu::Element;
 use crate::cpu::gemm::{Mat, add_product, product};
 use crate::ensure;
@@ -26,6 +27,10 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     );
     if let Some(b) = b {
         ensure!(b.dims() == [c_out], "linear: b must be [{c_out}] for w {:?}, got {:?}", w.dims(), b.dims());
+    }
+    if let Some(half) = half_precision("linear", &[&[x, w][..], b.as_slice()].concat())? {
+        let b = b.map(widen).transpose()?;
+        return linear(&widen(x)?, &widen(w)?, b.as_ref())?.to_dtype(half);
     }
     match b {
         Some(b) if on_cpu(&[x, w, b]) => apply3(Linear, x, w, b),
@@ -145,6 +150,12 @@ mod tests {
 
     use super::*;
     use crate::testing::{assert_close, gradcheck, randn, square_gradient};
+
+    #[test]
+    fn half_precision_runs_in_single_and_integers_are_refused() -> Result<()> {
+        let inputs = [randn(1, (2, 3))?, randn(2, (4, 3))?, randn(3, 4)?];
+        crate::ops::oracle::assert_types("linear", |v| linear(&v[0], &v[1], Some(&v[2])), &inputs)
+    }
 
     #[test]
     fn a_worked_example() -> Result<()> {

@@ -14,6 +14,7 @@ use self::gradient::Gradient;
 use self::scan::Scan;
 use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
 use super::pooling::Pooling;
+use super::precision::{half_precision, widen};
 use super::window::{Rounding, Window};
 use crate::cpu::Element;
 use crate::cpu::parallel::collect_chunks;
@@ -51,6 +52,9 @@ impl MaxPool2d {
 /// If `x` is not rank 4, or a size other than its batch is zero; if kernel, stride or dilation is zero, the
 /// padding more than half the kernel, or no window fits; if a dilated window steps over the whole input.
 pub fn max_pool2d(x: &Tensor, options: MaxPool2d) -> Result<Tensor> {
+    if let Some(half) = half_precision("max_pool2d", &[x])? {
+        return max_pool2d(&widen(x)?, options)?.to_dtype(half);
+    }
     let p = Pooling::new("max_pool2d", x, windows(options))?;
     for axis in 0..2 {
         let blind = (0..p.output[axis]).any(|o| p.windows[axis].taps(p.input[axis], o).is_empty());
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn half_precision_takes_the_portable_form() -> Result<()> {
+    fn half_precision_is_pooled_in_single() -> Result<()> {
         for dtype in [DType::BF16, DType::F16] {
             let x = randn(6, (1, 2, 7, 6))?.to_dtype(dtype)?;
             let y = max_pool2d(&x, STEM)?;

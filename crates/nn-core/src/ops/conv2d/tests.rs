@@ -168,6 +168,16 @@ fn an_input_that_is_not_trained_costs_no_gradient() -> Result<()> {
 }
 
 #[test]
+fn half_precision_runs_in_single_and_integers_are_refused() -> Result<()> {
+    let inputs = [randn(1, (2, 3, 6, 5))?, randn(2, (4, 3, 3, 3))?, randn(3, 4)?];
+    crate::ops::oracle::assert_types(
+        "conv2d",
+        |v| conv2d(&v[0], &v[1], Some(&v[2]), Convolution::default()),
+        &inputs,
+    )
+}
+
+#[test]
 fn mistakes_are_named() -> Result<()> {
     let plain = Convolution::default();
     let huge = Padding::Symmetric([usize::MAX / 2; 2]);
