@@ -1,6 +1,6 @@
 //! Optimisers with PyTorch's update rules: one pass over memory per parameter on the CPU.
 //!
-//! A rule is a file: its options, and its arithmetic as a [`Formula`](formula::Formula), which serves single numbers and
+//! A rule is a file: its options, and its arithmetic as a formula, which serves single numbers and
 //! whole tensors alike.
 
 mod adadelta;
