@@ -34,10 +34,10 @@ impl Patches {
         self.output[0] * self.output[1]
     }
 
-    /// Whether the columns are the image itself: 1×1, stride 1, no padding.
+    /// Whether the columns are the image itself: 1×1, stride 1, no padding, all pixels.
     pub(crate) fn are_pixels(&self) -> bool {
         let plain = |w: &Window| w.kernel == 1 && w.stride == 1 && w.padding == [0, 0];
-        self.windows.iter().all(plain)
+        self.input == self.output && self.windows.iter().all(plain)
     }
 
     /// The columns of some output rows as a matrix; `buffer` holds them unless they are the image itself.

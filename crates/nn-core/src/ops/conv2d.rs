@@ -4,7 +4,7 @@
 //! and its gradient fails when a stride leaves different remainders along the axes.
 //! Source: im2col over a matrix product, Chellapilla et al. 2006, cut into bands that stay in the cache.
 
-mod backward;
+pub(super) mod backward;
 mod direct;
 mod portable;
 
@@ -21,22 +21,22 @@ use crate::cpu::gemm::Mat;
 use crate::cpu::patches::Patches;
 use crate::ensure;
 
-/// How a kernel slides; the defaults are PyTorch's.
+/// How a kernel slides along `N` axes: `[length]`, or `[height, width]`. The defaults are PyTorch's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Convolution {
-    /// From a window to the next, `[height, width]`, in input pixels.
-    pub stride: [usize; 2],
+pub struct Convolution<const N: usize = 2> {
+    /// From a window to the next, in input pixels.
+    pub stride: [usize; N],
     /// Zeros around the input.
-    pub padding: Padding,
-    /// From a tap of the kernel to the next, `[height, width]`, in input pixels.
-    pub dilation: [usize; 2],
+    pub padding: Padding<N>,
+    /// From a tap of the kernel to the next, in input pixels.
+    pub dilation: [usize; N],
     /// Channels are cut into this many groups that do not see each other; `c_in` is a depthwise convolution.
     pub groups: usize,
 }
 
-impl Default for Convolution {
+impl<const N: usize> Default for Convolution<N> {
     fn default() -> Self {
-        Self { stride: [1, 1], padding: Padding::default(), dilation: [1, 1], groups: 1 }
+        Self { stride: [1; N], padding: Padding::default(), dilation: [1; N], groups: 1 }
     }
 }
 
@@ -49,16 +49,8 @@ impl Default for Convolution {
 /// If `x` or `w` is not of rank 4, the channels do not fit the groups, `b` is not one number an output channel,
 /// an option is zero, or the kernel exceeds the padded input.
 pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, p: Convolution) -> Result<Tensor> {
-    let plan = Plan::new(x.dims(), w.dims(), p)?;
-    if let Some(b) = b {
-        ensure!(
-            b.dims() == [plan.c_out],
-            "conv2d: b must be [{}] for w {:?}, got {:?}",
-            plan.c_out,
-            w.dims(),
-            b.dims()
-        );
-    }
+    let plan = Plan::new("conv2d", x.dims(), w.dims(), p)?;
+    check_bias("conv2d", b, plan.c_out, w)?;
     if let Some(half) = half_precision("conv2d", &[&[x, w][..], b.as_slice()].concat())? {
         let b = b.map(widen).transpose()?;
         return conv2d(&widen(x)?, &widen(w)?, b.as_ref(), p)?.to_dtype(half);
@@ -74,14 +66,49 @@ pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, p: Convolution) -> Res
     }
 }
 
+/// That `x [B, c_in, …]` and `w [c_out, c_in / groups, …]` have the channels of so many groups.
+pub(super) fn check_channels(who: &str, x: &[usize], w: &[usize], groups: usize) -> Result<()> {
+    ensure!(groups > 0, "{who}: groups must be at least 1, got 0");
+    ensure!(
+        w[0].is_multiple_of(groups) && Some(x[1]) == w[1].checked_mul(groups),
+        "{who}: with {groups} groups the channels must be those of w {w:?}, got x {x:?}"
+    );
+    Ok(())
+}
+
+/// That the bias is one number an output channel.
+pub(super) fn check_bias(who: &str, b: Option<&Tensor>, c_out: usize, w: &Tensor) -> Result<()> {
+    if let Some(b) = b {
+        ensure!(
+            b.dims() == [c_out],
+            "{who}: b must be [{c_out}] for w {:?}, got {:?}",
+            w.dims(),
+            b.dims()
+        );
+    }
+    Ok(())
+}
+
+/// That no product of sizes overflows later: the padded output of a wild option is refused here.
+pub(super) fn check_size(who: &str, sizes: [usize; 3], output: [usize; 2]) -> Result<()> {
+    let size = sizes.iter().chain(&output).try_fold(1usize, |n, &d| n.checked_mul(d));
+    ensure!(
+        size.is_some_and(|n| n < isize::MAX as usize / 8),
+        "{who}: an output of {} × {} pixels is too large",
+        output[0],
+        output[1]
+    );
+    Ok(())
+}
+
 /// A convolution whose shapes have been checked.
 #[derive(Clone, Copy, Debug)]
-struct Plan {
-    batch: usize,
-    c_in: usize,
-    c_out: usize,
-    groups: usize,
-    patches: Patches,
+pub(super) struct Plan {
+    pub(super) batch: usize,
+    pub(super) c_in: usize,
+    pub(super) c_out: usize,
+    pub(super) groups: usize,
+    pub(super) patches: Patches,
 }
 
 /// Columns of one band should stay in the second-level cache beside the kernel's own copies: 32 k numbers.
@@ -92,33 +119,23 @@ const TASKS: usize = 16;
 const NARROWEST: usize = 96;
 
 impl Plan {
-    fn new(x: &[usize], w: &[usize], p: Convolution) -> Result<Self> {
-        let (&[batch, c_in, h, width], &[c_out, per_group, kh, kw]) = (x, w) else {
+    pub(super) fn new(who: &str, x: &[usize], w: &[usize], p: Convolution) -> Result<Self> {
+        let (&[batch, c_in, h, width], &[c_out, _, kh, kw]) = (x, w) else {
             candle_core::bail!(
-                "conv2d: x must be [B, C, H, W] and w [c_out, c_in / groups, kh, kw], got {x:?} and {w:?}"
+                "{who}: x must be [B, C, H, W] and w [c_out, c_in / groups, kh, kw], got {x:?} and {w:?}"
             )
         };
         let groups = p.groups;
-        ensure!(groups > 0, "conv2d: groups must be at least 1, got 0");
-        ensure!(
-            c_out.is_multiple_of(groups) && Some(c_in) == per_group.checked_mul(groups),
-            "conv2d: with {groups} groups the channels must be those of w {w:?}, got x {x:?}"
-        );
+        check_channels(who, x, w, groups)?;
         let window = |axis: usize, input: usize, kernel: usize| -> Result<(Window, usize)> {
             let (stride, dilation) = (p.stride[axis], p.dilation[axis]);
             let bare = Window { kernel, stride, dilation, padding: [0, 0], rounding: Rounding::Floor };
-            ensure!(kernel > 0, "conv2d: the kernel must have taps, got w {w:?}");
+            ensure!(kernel > 0, "{who}: the kernel must have taps, got w {w:?}");
             let window = Window { padding: p.padding.around(axis, input, bare.span(), stride), ..bare };
-            Ok((window, window.count("conv2d", ["height", "width"][axis], input)?))
+            Ok((window, window.count(who, ["height", "width"][axis], input)?))
         };
         let ((rows, h_out), (cols, w_out)) = (window(0, h, kh)?, window(1, width, kw)?);
-        // So that no product of sizes overflows later: the padded output of a wild option is refused here.
-        let size =
-            [batch, c_out.max(c_in), kh * kw, h_out, w_out].iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        ensure!(
-            size.is_some_and(|n| n < isize::MAX as usize / 8),
-            "conv2d: an output of {h_out} × {w_out} pixels is too large"
-        );
+        check_size(who, [batch, c_out.max(c_in), kh * kw], [h_out, w_out])?;
         let patches = Patches { input: [h, width], windows: [rows, cols], output: [h_out, w_out] };
         Ok(Self { batch, c_in, c_out, groups, patches })
     }
@@ -213,7 +230,7 @@ impl Kernel<3> for Plan {
 
     fn backward(&self, [x, w, b]: [&Tensor; 3], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 3]> {
         let [dx, dw] = Kernel::<2>::backward(self, [x, w], y, dy)?;
-        let db = if wants_gradient(b) { Some(detached1(backward::Bias(*self), dy)?) } else { None };
+        let db = if wants_gradient(b) { Some(detached1(backward::Bias::of_output(self), dy)?) } else { None };
         Ok([dx, dw, db])
     }
 }

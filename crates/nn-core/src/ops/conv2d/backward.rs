@@ -12,7 +12,7 @@ use crate::ops::kernel::{Kernel, View};
 
 /// `dx`, from `dy` and `w`: `wᵀ · dy`, added back to the pixels the patches came from.
 #[derive(Clone)]
-pub(super) struct Input(pub(super) Plan);
+pub(in crate::ops) struct Input(pub(in crate::ops) Plan);
 
 /// A weight gradient smaller than this is summed in several copies, one for a share of the images.
 pub(super) const SMALL: usize = 64 * 1024;
@@ -23,26 +23,53 @@ impl Kernel<2> for Input {
     const NAME: &'static str = "conv2d-dx";
 
     fn forward<T: Element>(&self, [dy, w]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
-        let plan = &self.0;
-        let [h, width] = plan.patches.input;
-        let shape = (plan.batch, plan.c_in, h, width).into();
-        let direct = || plan.direct_input_gradient(T::as_f32(&dy.data)?, T::as_f32(&w.data)?);
+        Ok(self.0.input_gradient(&dy.data, &w.data, None))
+    }
+}
+
+/// Tasks are already many: cut bands for the cache alone.
+const TASKS_ENOUGH: usize = usize::MAX;
+
+impl Plan {
+    /// `dx`, onto one number a channel if they are given: a transposed convolution and its bias.
+    pub(in crate::ops) fn input_gradient<T: Element>(
+        &self,
+        dy: &[T],
+        w: &[T],
+        b: Option<&[T]>,
+    ) -> (Vec<T>, Shape) {
+        let [h, width] = self.patches.input;
+        let shape = (self.batch, self.c_in, h, width).into();
+        let direct =
+            || self.direct_input_gradient(T::as_f32(dy)?, T::as_f32(w)?, b.and_then(T::as_f32));
         if let Some(dx) = direct().and_then(T::from_f32) {
-            return Ok((dx, shape));
+            return (dx, shape);
         }
-        if plan.patches.are_pixels() {
-            return Ok((plan.pixel_gradient(&dy.data, &w.data), shape));
+        if self.patches.are_pixels() {
+            return (self.pixel_gradient(dy, w, b), shape);
         }
+        (self.scattered_gradient(dy, w, b), shape)
+    }
+
+    /// `dx` by way of all that every tap contributes to it.
+    fn scattered_gradient<T: Element>(&self, dy: &[T], w: &[T], b: Option<&[T]>) -> Vec<T> {
+        let plan = self;
         let (o, depth, taps) = (plan.o(), plan.depth(), plan.patches.taps());
         let (plane, positions, w_out) =
             (plan.patches.plane(), plan.patches.positions(), plan.patches.output[1]);
         let block = plan.channel_block(plan.batch * plan.groups);
         let blocks = plan.i() / block.max(1);
-        let mut dx = vec![T::ZERO; plan.batch * plan.c_in * plane];
+        let mut dx = match b {
+            None => vec![T::ZERO; plan.batch * plan.c_in * plane],
+            Some(b) => {
+                let planes = (0..plan.batch).flat_map(|_| b);
+                planes.flat_map(|&b| std::iter::repeat_n(b, plane)).collect()
+            }
+        };
         for_each_chunk(&mut dx, block * plane, plan.multiply_adds(), |task, dx| {
             let (m, first) = (task / blocks, task % blocks * block * taps);
-            let dy = plan.group(&dy.data, m, o, positions);
-            let w = &w.data[m % plan.groups * o * depth + first..];
+            let dy = plan.group(dy, m, o, positions);
+            let w = &w[m % plan.groups * o * depth + first..];
             let w = Mat { data: w, rows: o, cols: block * taps, row: depth, col: 1 };
             let step = plan.band_rows(block * taps, TASKS_ENOUGH);
             for top in (0..plan.patches.output[0]).step_by(step) {
@@ -57,16 +84,11 @@ impl Kernel<2> for Input {
                 plan.patches.scatter_add(&product(w.t(), dy), rows, dx);
             }
         });
-        Ok((dx, shape))
+        dx
     }
-}
 
-/// Tasks are already many: cut bands for the cache alone.
-const TASKS_ENOUGH: usize = usize::MAX;
-
-impl Plan {
     /// `dx = wᵀ · dy` where every pixel is its own patch.
-    fn pixel_gradient<T: Element>(&self, dy: &[T], w: &[T]) -> Vec<T> {
+    fn pixel_gradient<T: Element>(&self, dy: &[T], w: &[T], b: Option<&[T]>) -> Vec<T> {
         let (i, o, positions) = (self.i(), self.o(), self.patches.positions());
         let matrices = self.batch * self.groups;
         let band = self.band_rows(o, matrices) * self.patches.output[1];
@@ -74,7 +96,11 @@ impl Plan {
             let dy = &self.group(dy, m, o, positions)[first..];
             let dy = Mat { data: dy, rows: o, cols: empty.cols(), row: positions, col: 1 };
             let group = m % self.groups;
-            empty.product(Mat::new(&w[group * o * i..(group + 1) * o * i], o, i).t(), dy)
+            let w = Mat::new(&w[group * o * i..(group + 1) * o * i], o, i).t();
+            match b {
+                None => empty.product(w, dy),
+                Some(b) => empty.rows(&b[group * i..(group + 1) * i]).add_product(w, dy),
+            }
         })
     }
 
@@ -88,7 +114,7 @@ impl Plan {
 
 /// `dw`, from `dy` and `x`: `dy · columnsᵀ`, summed over images and bands.
 #[derive(Clone)]
-pub(super) struct Weight(pub(super) Plan);
+pub(in crate::ops) struct Weight(pub(in crate::ops) Plan);
 
 impl Kernel<2> for Weight {
     const NAME: &'static str = "conv2d-dw";
@@ -149,17 +175,31 @@ impl Plan {
 
 /// `db = Σ dy` over images and pixels.
 #[derive(Clone)]
-pub(super) struct Bias(pub(super) Plan);
+pub(in crate::ops) struct Bias {
+    channels: usize,
+    plane: usize,
+}
+
+impl Bias {
+    /// Of a bias on a convolution's output.
+    pub(super) fn of_output(plan: &Plan) -> Self {
+        Self { channels: plan.c_out, plane: plan.patches.positions() }
+    }
+
+    /// Of a bias where a convolution has its input: on the output of its transpose.
+    pub(in crate::ops) fn of_input(plan: &Plan) -> Self {
+        Self { channels: plan.c_in, plane: plan.patches.plane() }
+    }
+}
 
 impl Kernel<1> for Bias {
     const NAME: &'static str = "conv2d-db";
 
     fn forward<T: Element>(&self, [dy]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
-        let (c_out, positions) = (self.0.c_out, self.0.patches.positions());
-        let mut db = vec![T::ZERO; c_out];
-        for (plane, dy) in dy.data.chunks_exact(positions).enumerate() {
-            db[plane % c_out] += T::of(sum(dy, |d| d));
+        let mut db = vec![T::ZERO; self.channels];
+        for (plane, dy) in dy.data.chunks_exact(self.plane).enumerate() {
+            db[plane % self.channels] += T::of(sum(dy, |d| d));
         }
-        Ok((db, c_out.into()))
+        Ok((db, self.channels.into()))
     }
 }

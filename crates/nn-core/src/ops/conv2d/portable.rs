@@ -6,7 +6,7 @@ use super::Plan;
 
 impl Plan {
     /// Every tap is a strided view of the padded image; the taps side by side are the columns of a matrix product.
-    pub(super) fn portable(&self, x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
+    pub(in crate::ops) fn portable(&self, x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
         let ([rows, cols], [h_out, w_out]) = (self.patches.windows, self.patches.output);
         let x = x.pad_with_zeros(2, rows.padding[0], rows.padding[1])?;
         let x = x.pad_with_zeros(3, cols.padding[0], cols.padding[1])?;

@@ -28,6 +28,17 @@ fn cases() -> Vec<([usize; 4], [usize; 4], Convolution)> {
         ([1, 2, 4, 3], [2, 2, 3, 3], Convolution { stride: [4, 4], padding: padded(3, 3), ..plain }),
         ([2, 3, 7, 6], [2, 3, 3, 3], Convolution { stride: [2, 2], padding: Padding::Same, ..plain }),
         ([1, 2, 6, 6], [2, 2, 2, 4], Convolution { padding: Padding::Same, ..plain }),
+        ([2, 2, 5, 6], [3, 2, 3, 3], Convolution { padding: Padding::Asymmetric([[0, 1], [2, 0]]), ..plain }),
+        (
+            [1, 2, 6, 5],
+            [2, 1, 3, 2],
+            Convolution {
+                stride: [2, 1],
+                padding: Padding::Asymmetric([[3, 0], [0, 4]]),
+                dilation: [1, 2],
+                groups: 2,
+            },
+        ),
         // Different remainders along the axes: stock Candle's gradient fails here.
         ([1, 1, 6, 7], [1, 1, 3, 3], Convolution { stride: [2, 2], ..plain }),
     ]
@@ -53,7 +64,7 @@ fn kernel_equals_portable_in_values_and_gradients() -> Result<()> {
         let vars = [var(1, &x)?, var(2, &w)?, var(3, &[w[0]])?];
         let [x, w, b] = &vars;
         for (b, vars) in [(Some(b.as_tensor()), &[x, w, b][..]), (None, &[x, w])] {
-            let plan = Plan::new(x.dims(), w.dims(), p)?;
+            let plan = Plan::new("conv2d", x.dims(), w.dims(), p)?;
             let (ours, oracle) = (conv2d(x, w, b, p)?, plan.portable(x, w, b)?);
             assert_close(&ours, &oracle, 1e-12, 1e-12)?;
             for var in vars {
