@@ -29,10 +29,10 @@ CONV_TRANSPOSE1D = [
 CONV_TRANSPOSE2D = [
     ((2, 2, 3, 4), (2, 2, 3, 3), dict()),
     ((1, 2, 4, 3), (2, 3, 4, 4), dict(stride=2, padding=1)),
-    ((1, 2, 3, 4), (2, 3, 3, 2), dict(stride=(2, 3), padding=(1, 0), output_padding=(1, 2))),
+    ((1, 2, 3, 3), (2, 2, 3, 2), dict(stride=(2, 3), padding=(1, 0), output_padding=(1, 2))),
     ((2, 4, 3, 3), (4, 1, 3, 3), dict(stride=(2, 1), padding=(2, 1), groups=2)),
     ((1, 2, 4, 3), (2, 2, 2, 3), dict(dilation=(3, 2), padding=(1, 2), output_padding=(2, 1))),
-    ((1, 1, 2, 2), (1, 1, 16, 16), dict(stride=8, padding=4)),
+    ((1, 1, 2, 2), (1, 1, 8, 8), dict(stride=4, padding=2)),
 ]
 DEPTHWISE = [
     ((2, 2, 7, 7), (2, 1, 3, 3), dict(padding=1)),
