@@ -81,8 +81,7 @@ fn outputs_and_gradients_are_those_of_pytorch() -> Result<()> {
         let p = Convolution { stride, padding: Padding::Asymmetric(zeros), groups, ..Convolution::default() };
         golden.check(&format!("uneven.{n}"), &["x", "w"], |v| conv2d(&v[0], &v[1], None, p))?;
     }
-    let p =
-        Convolution { padding: Padding::Asymmetric([[4, 0]]), dilation: [2], ..Convolution::default() };
+    let p = Convolution { padding: Padding::Asymmetric([[4, 0]]), dilation: [2], ..Convolution::default() };
     golden.check("causal", &["x", "w"], |v| conv1d(&v[0], &v[1], None, p))?;
     golden.finish()
 }

@@ -6,6 +6,7 @@ pub(crate) mod attention;
 pub(crate) mod axis;
 pub(crate) mod bands;
 pub(crate) mod blank;
+pub(crate) mod depthwise;
 pub(crate) mod direct;
 mod element;
 pub(crate) mod gemm;

@@ -134,7 +134,10 @@ mod tests {
     fn views_are_read_as_they_are() -> Result<()> {
         let p = Convolution { stride: [2], ..Convolution::default() };
         let inputs = [randn(1, (2, 7, 3))?, randn(2, (3, 3, 4))?];
-        gradcheck(|v| conv1d(&v[0].transpose(1, 2)?, &v[1].transpose(0, 1)?.narrow(2, 1, 3)?, None, p), &inputs)
+        gradcheck(
+            |v| conv1d(&v[0].transpose(1, 2)?, &v[1].transpose(0, 1)?.narrow(2, 1, 3)?, None, p),
+            &inputs,
+        )
     }
 
     #[test]

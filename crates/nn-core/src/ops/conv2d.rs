@@ -5,6 +5,7 @@
 //! Source: im2col over a matrix product, Chellapilla et al. 2006, cut into bands that stay in the cache.
 
 pub(super) mod backward;
+mod depthwise;
 mod direct;
 mod portable;
 
@@ -79,12 +80,7 @@ pub(super) fn check_channels(who: &str, x: &[usize], w: &[usize], groups: usize)
 /// That the bias is one number an output channel.
 pub(super) fn check_bias(who: &str, b: Option<&Tensor>, c_out: usize, w: &Tensor) -> Result<()> {
     if let Some(b) = b {
-        ensure!(
-            b.dims() == [c_out],
-            "{who}: b must be [{c_out}] for w {:?}, got {:?}",
-            w.dims(),
-            b.dims()
-        );
+        ensure!(b.dims() == [c_out], "{who}: b must be [{c_out}] for w {:?}, got {:?}", w.dims(), b.dims());
     }
     Ok(())
 }
@@ -182,6 +178,9 @@ impl Plan {
     fn forward<T: Element>(&self, x: &[T], w: &[T], b: Option<&[T]>) -> (Vec<T>, Shape) {
         let [h_out, w_out] = self.patches.output;
         let shape = (self.batch, self.c_out, h_out, w_out).into();
+        if self.is_depthwise() {
+            return (self.depthwise_forward(x, w, b), shape);
+        }
         let direct = || self.direct_forward(T::as_f32(x)?, T::as_f32(w)?, b.and_then(T::as_f32));
         let y = direct().and_then(T::from_f32).unwrap_or_else(|| self.forward_by_patches(x, w, b));
         (y, shape)

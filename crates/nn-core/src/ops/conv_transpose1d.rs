@@ -4,9 +4,9 @@
 
 use candle_core::{Result, Tensor};
 
+use super::conv_transpose2d::{self, Transposed, TransposedConvolution, transposed};
 use super::conv1d::OfRows;
 use super::conv2d::{Plan, check_bias};
-use super::conv_transpose2d::{self, Transposed, TransposedConvolution, transposed};
 use super::kernel::{apply2, apply3, on_cpu};
 use super::precision::{half_precision, widen};
 
@@ -127,7 +127,12 @@ mod tests {
         for (x, w, p, part) in [
             (&[4, 5][..], &[4, 2, 3][..], PLAIN, "x must be [B, C, L]"),
             (&[1, 3, 5], &[4, 2, 3], PLAIN, "[4, 2, 3], got x [1, 3, 5]"),
-            (&[1, 4, 5], &[4, 2, 3], TransposedConvolution { stride: [0], ..PLAIN }, "stride must be at least 1"),
+            (
+                &[1, 4, 5],
+                &[4, 2, 3],
+                TransposedConvolution { stride: [0], ..PLAIN },
+                "stride must be at least 1",
+            ),
             (
                 &[1, 4, 5],
                 &[4, 2, 3],

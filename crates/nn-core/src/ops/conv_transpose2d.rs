@@ -94,7 +94,8 @@ pub(super) fn transposed(
     let window = |axis: usize| -> Result<(Window, usize)> {
         let name = ["height", "width"][axis];
         let (stride, dilation, padding) = (p.stride[axis], p.dilation[axis], p.padding[axis]);
-        let sizes = [("input", input[axis]), ("kernel", kernel[axis]), ("stride", stride), ("dilation", dilation)];
+        let sizes =
+            [("input", input[axis]), ("kernel", kernel[axis]), ("stride", stride), ("dilation", dilation)];
         for (what, value) in sizes {
             ensure!(value > 0, "{who}: {what} must be at least 1 along the {name}, got {value}");
         }
@@ -103,7 +104,13 @@ pub(super) fn transposed(
             more < stride.max(dilation),
             "{who}: output_padding must be less than stride {stride} or dilation {dilation} along the {name}, got {more}"
         );
-        let w = Window { kernel: kernel[axis], stride, dilation, padding: [padding; 2], rounding: Rounding::Floor };
+        let w = Window {
+            kernel: kernel[axis],
+            stride,
+            dilation,
+            padding: [padding; 2],
+            rounding: Rounding::Floor,
+        };
         let whole = (input[axis] - 1).saturating_mul(stride).saturating_add(w.span()).saturating_add(more);
         let output = whole.saturating_sub(padding.saturating_mul(2));
         ensure!(

@@ -40,8 +40,10 @@ impl Plan {
     ) -> (Vec<T>, Shape) {
         let [h, width] = self.patches.input;
         let shape = (self.batch, self.c_in, h, width).into();
-        let direct =
-            || self.direct_input_gradient(T::as_f32(dy)?, T::as_f32(w)?, b.and_then(T::as_f32));
+        if self.is_depthwise() {
+            return (self.depthwise_input_gradient(dy, w, b), shape);
+        }
+        let direct = || self.direct_input_gradient(T::as_f32(dy)?, T::as_f32(w)?, b.and_then(T::as_f32));
         if let Some(dx) = direct().and_then(T::from_f32) {
             return (dx, shape);
         }
@@ -123,6 +125,9 @@ impl Kernel<2> for Weight {
         let plan = &self.0;
         let [kh, kw] = plan.patches.windows.map(|w| w.kernel);
         let shape = (plan.c_out, plan.i(), kh, kw).into();
+        if plan.is_depthwise() {
+            return Ok((plan.depthwise_weight_gradient(&dy.data, &x.data), shape));
+        }
         let direct = || plan.direct_weight_gradient(T::as_f32(&dy.data)?, T::as_f32(&x.data)?);
         if let Some(dw) = direct().and_then(T::from_f32) {
             return Ok((dw, shape));

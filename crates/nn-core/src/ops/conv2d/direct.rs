@@ -40,12 +40,7 @@ impl Plan {
     }
 
     /// `dx` is `dy`, padded to the full overlap, convolved with the kernel turned around and its channels exchanged.
-    pub(super) fn direct_input_gradient(
-        &self,
-        dy: &[f32],
-        w: &[f32],
-        b: Option<&[f32]>,
-    ) -> Option<Vec<f32>> {
+    pub(super) fn direct_input_gradient(&self, dy: &[f32], w: &[f32], b: Option<&[f32]>) -> Option<Vec<f32>> {
         let turn = |w: &Window| -> Option<Window> {
             let full = w.span() - 1;
             Some(Window { padding: [full.checked_sub(w.padding[0])?, full.checked_sub(w.padding[1])?], ..*w })

@@ -31,7 +31,11 @@ const CASES: &[([usize; 4], [usize; 4], TransposedConvolution)] = &[
         [4, 3, 3, 3],
         TransposedConvolution { groups: 2, stride: [2, 1], padding: [2, 2], ..PLAIN },
     ),
-    ([2, 3, 4, 4], [3, 2, 3, 3], TransposedConvolution { groups: 3, stride: [2, 2], padding: [1, 1], ..PLAIN }),
+    (
+        [2, 3, 4, 4],
+        [3, 2, 3, 3],
+        TransposedConvolution { groups: 3, stride: [2, 2], padding: [1, 1], ..PLAIN },
+    ),
     ([2, 3, 5, 4], [3, 1, 3, 3], TransposedConvolution { groups: 3, padding: [1, 1], ..PLAIN }),
     (
         [1, 2, 4, 3],
@@ -68,12 +72,7 @@ fn kernel_equals_portable_and_gradients_check() -> Result<()> {
     for &(x, w, p) in CASES {
         let inputs = inputs(&x, &w, p)?;
         for inputs in [&inputs[..], &inputs[..2]] {
-            assert_same(
-                |v| conv_transpose2d(&v[0], &v[1], v.get(2), p),
-                |v| by_hand(v, p),
-                inputs,
-                1e-11,
-            )?;
+            assert_same(|v| conv_transpose2d(&v[0], &v[1], v.get(2), p), |v| by_hand(v, p), inputs, 1e-11)?;
         }
         gradcheck(|v| conv_transpose2d(&v[0], &v[1], v.get(2), p), &inputs)?;
     }
@@ -86,7 +85,8 @@ fn single_precision_equals_double() -> Result<()> {
     let more = [([2, 16, 12, 13], [16, 7, 3, 3], large), ([2, 6, 17, 15], [6, 8, 3, 3], PLAIN)];
     for &(x, w, p) in CASES.iter().chain(&more) {
         let double = inputs(&x, &w, p)?;
-        let single = double.each_ref().map(|t| t.to_dtype(DType::F32)).into_iter().collect::<Result<Vec<_>>>()?;
+        let single =
+            double.each_ref().map(|t| t.to_dtype(DType::F32)).into_iter().collect::<Result<Vec<_>>>()?;
         let f = |v: &[Tensor]| conv_transpose2d(&v[0], &v[1], v.get(2), p);
         let ((y, dy), (z, dz)) = (with_gradients(f, &single)?, with_gradients(f, &double)?);
         assert_close(&y, &z, 1e-5, 1e-5)?;
@@ -165,18 +165,34 @@ fn mistakes_are_named() -> Result<()> {
         (&[1, 3, 5, 5], w, PLAIN, "[4, 2, 3, 3], got x [1, 3, 5, 5]"),
         (x, w, TransposedConvolution { groups: 3, ..PLAIN }, "with 3 groups"),
         (x, w, TransposedConvolution { groups: 0, ..PLAIN }, "groups must be at least 1"),
-        (x, w, TransposedConvolution { stride: [1, 0], ..PLAIN }, "stride must be at least 1 along the width"),
-        (x, w, TransposedConvolution { dilation: [0, 1], ..PLAIN }, "dilation must be at least 1 along the height"),
+        (
+            x,
+            w,
+            TransposedConvolution { stride: [1, 0], ..PLAIN },
+            "stride must be at least 1 along the width",
+        ),
+        (
+            x,
+            w,
+            TransposedConvolution { dilation: [0, 1], ..PLAIN },
+            "dilation must be at least 1 along the height",
+        ),
         (&[1, 4, 0, 5], w, PLAIN, "input must be at least 1 along the height"),
         (x, &[4, 2, 0, 3], PLAIN, "kernel must be at least 1"),
-        (x, w, TransposedConvolution { output_padding: [0, 1], ..PLAIN }, "output_padding must be less than stride 1"),
+        (
+            x,
+            w,
+            TransposedConvolution { output_padding: [0, 1], ..PLAIN },
+            "output_padding must be less than stride 1",
+        ),
         (x, w, TransposedConvolution { padding: [4, 0], ..PLAIN }, "must leave something of 7 pixels"),
         (x, w, TransposedConvolution { stride: [usize::MAX / 2; 2], ..PLAIN }, "too large"),
     ] {
         let error = conv_transpose2d(&zeros(x)?, &zeros(w)?, None, p).expect_err(part).to_string();
         assert!(error.contains(part), "{part} is not in: {error}");
     }
-    let error = conv_transpose2d(&zeros(x)?, &zeros(w)?, Some(&zeros(&[4])?), PLAIN).expect_err("four biases");
+    let error =
+        conv_transpose2d(&zeros(x)?, &zeros(w)?, Some(&zeros(&[4])?), PLAIN).expect_err("four biases");
     assert!(error.to_string().contains("b must be [2]"), "{error}");
     Ok(())
 }
