@@ -1,6 +1,8 @@
 //! Convolutions of the classic networks.
 
-use nn_core::ops::{Convolution, Padding, conv2d};
+use nn_core::ops::{
+    Convolution, Padding, TransposedConvolution, conv_transpose1d, conv_transpose2d, conv1d, conv2d,
+};
 
 use super::case::{Case, Input, Work, fixed, trained};
 
@@ -45,10 +47,92 @@ const SMALL: &[Size] = &[(64, 6, 16, 14, 5, 1), (1, 6, 16, 14, 5, 1), (64, 16, 3
 const DEPTHWISE: &[(usize, usize, usize, usize)] =
     &[(8, 32, 112, 1), (8, 96, 112, 2), (8, 144, 56, 1), (8, 384, 14, 1), (8, 960, 7, 1), (1, 144, 56, 1)];
 
+/// Of text, speech and wave forms: `batch × c_in → c_out`, length, kernel, stride, dilation.
+const SEQUENCES: &[(usize, usize, usize, usize, usize, usize, usize)] = &[
+    (8, 128, 128, 400, 3, 1, 1),
+    (1, 80, 384, 3000, 3, 1, 1),
+    (8, 64, 64, 1024, 2, 1, 64),
+    (8, 1, 512, 4000, 10, 5, 1),
+];
+
+/// Up again: `batch × c_in → c_out`, image side, kernel, stride, padding. FCN's three, a U-Net's, a generator's.
+const UP: &[(usize, usize, usize, usize, usize, usize, usize)] = &[
+    (1, 21, 21, 14, 64, 32, 16),
+    (1, 21, 21, 28, 16, 8, 4),
+    (4, 21, 21, 14, 4, 2, 1),
+    (1, 512, 256, 28, 2, 2, 0),
+    (8, 256, 128, 16, 4, 2, 1),
+    (8, 128, 64, 28, 3, 1, 1),
+];
+
 pub(super) fn cases() -> Vec<Case> {
     let stages = STAGES.iter().chain(SMALL).map(|size| case(*size, trained));
     let first = FIRST.iter().map(|size| case(*size, fixed));
-    stages.chain(first).chain(DEPTHWISE.iter().map(|size| depthwise(*size))).collect()
+    let of_images = stages.chain(first).chain(DEPTHWISE.iter().map(|size| depthwise(*size)));
+    of_images.chain(SEQUENCES.iter().map(sequence)).chain(UP.iter().map(up)).chain([up_sequence()]).collect()
+}
+
+fn sequence(
+    &(batch, c_in, c_out, length, kernel, stride, dilation): &(
+        usize,
+        usize,
+        usize,
+        usize,
+        usize,
+        usize,
+        usize,
+    ),
+) -> Case {
+    let pad = if stride == 1 { (kernel - 1) * dilation / 2 } else { 0 };
+    let out = (length + 2 * pad - (kernel - 1) * dilation - 1) / stride + 1;
+    let macs = (batch * c_out * out * c_in * kernel) as f64;
+    let p = Convolution {
+        stride: [stride],
+        padding: Padding::Symmetric([pad]),
+        dilation: [dilation],
+        ..Convolution::default()
+    };
+    Case::new(
+        "conv1d",
+        format!("{batch}×{c_in}→{c_out}, {length}, k{kernel} s{stride} d{dilation}"),
+        [trained(&[batch, c_in, length]), trained(&[c_out, c_in, kernel])],
+        move |x| conv1d(&x[0], &x[1], None, p),
+    )
+    .work(Work::MultiplyAdds(macs), Work::MultiplyAdds(3.0 * macs))
+    .candle(move |x| x[0].conv1d(&x[1], pad, stride, dilation, 1))
+    .torch(format!("F.conv1d(x[0], x[1], stride={stride}, padding={pad}, dilation={dilation})"))
+}
+
+fn up(
+    &(batch, c_in, c_out, side, kernel, stride, pad): &(usize, usize, usize, usize, usize, usize, usize),
+) -> Case {
+    let macs = (batch * c_in * side * side * c_out * kernel * kernel) as f64;
+    let p =
+        TransposedConvolution { stride: [stride; 2], padding: [pad; 2], ..TransposedConvolution::default() };
+    Case::new(
+        "conv_transpose2d",
+        format!("{batch}×{c_in}→{c_out}, {side}², k{kernel} s{stride}"),
+        [trained(&[batch, c_in, side, side]), trained(&[c_in, c_out, kernel, kernel])],
+        move |x| conv_transpose2d(&x[0], &x[1], None, p),
+    )
+    .work(Work::MultiplyAdds(macs), Work::MultiplyAdds(3.0 * macs))
+    .candle(move |x| x[0].conv_transpose2d(&x[1], pad, 0, stride, 1))
+    .torch(format!("F.conv_transpose2d(x[0], x[1], stride={stride}, padding={pad})"))
+}
+
+/// A vocoder's first step up.
+fn up_sequence() -> Case {
+    let macs = (512 * 100 * 256 * 16) as f64;
+    let p = TransposedConvolution { stride: [8], padding: [4], ..TransposedConvolution::default() };
+    Case::new(
+        "conv_transpose1d",
+        "1×512→256, 100, k16 s8",
+        [trained(&[1, 512, 100]), trained(&[512, 256, 16])],
+        move |x| conv_transpose1d(&x[0], &x[1], None, p),
+    )
+    .work(Work::MultiplyAdds(macs), Work::MultiplyAdds(3.0 * macs))
+    .candle_forward(|x| x[0].conv_transpose1d(&x[1], 4, 0, 8, 1, 1))
+    .torch("F.conv_transpose1d(x[0], x[1], stride=8, padding=4)")
 }
 
 fn case((batch, c_in, c_out, side, kernel, stride): Size, input: fn(&[usize]) -> Input) -> Case {

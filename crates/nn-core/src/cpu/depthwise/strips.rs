@@ -134,7 +134,9 @@ impl<T: Element> Strip<'_, T> {
                 }
                 if i + 1 >= A {
                     for v in 0..V {
-                        y.add((i + 1 - A) * width + v * lanes).cast::<T::Vector<S>>().write_unaligned(sums[A - 1][v]);
+                        y.add((i + 1 - A) * width + v * lanes)
+                            .cast::<T::Vector<S>>()
+                            .write_unaligned(sums[A - 1][v]);
                     }
                 }
                 for a in (1..A).rev() {
