@@ -18,7 +18,7 @@ use super::vector::larger;
 
 pub(crate) use backward::Passed;
 use masks::Place;
-pub(crate) use masks::{Dropped, Entries, Masks};
+pub(crate) use masks::{Dropped, Masks};
 
 /// Queries of a block at most: four vectors, which the products like best.
 const QUERIES: usize = 64;
@@ -216,13 +216,13 @@ impl<T: Element> Softmax<T> {
                         let x: [T; LANES] = block(row, at);
                         let mut e = [T::ZERO; LANES];
                         for i in 0..LANES {
-                            e[i] = (x[i] - base[i]).exp();
+                            e[i] = (x[i] - base[i]).exp_nonpositive();
                             total[i] += e[i];
                         }
                         row[at..at + LANES].copy_from_slice(&e);
                     }
                     for i in 0..LANES {
-                        let shrink = (before[i] - base[i]).exp();
+                        let shrink = (before[i] - base[i]).exp_nonpositive();
                         self.shrink[at + i] = shrink;
                         self.total[at + i] = self.total[at + i].mul_add(shrink, total[i]);
                     }

@@ -186,32 +186,19 @@ impl Fused {
                 .for_each(|(stride, _)| *stride = 0);
             strides
         });
-        lend_any(self.keys.as_ref(), |keys| {
-            lend_entries(self.mask.as_ref(), |entries| {
-                let masks = cpu::Masks { causal: self.causal, keys, entries, strides };
-                f(&cpu::Attention { q, k, v, scale: self.scale, masks, dropped: self.dropped })
+        let (seen, added) = match &self.mask {
+            Some(mask) if mask.dtype() == DType::U8 => (Some(mask), None),
+            mask => (None, mask.as_ref()),
+        };
+        let Self { causal, scale, dropped, .. } = *self;
+        lend(self.keys.as_ref(), |keys| {
+            lend(seen, |seen| {
+                lend(added, |added| {
+                    let masks = cpu::Masks { causal, keys, seen, added, strides };
+                    f(&cpu::Attention { q, k, v, scale, masks, dropped })
+                })
             })
         })
-    }
-}
-
-/// [`lend`] of a mask of either type, or none.
-fn lend_entries<T: Element, R>(
-    mask: Option<&Tensor>,
-    f: impl FnOnce(cpu::Entries<'_, T>) -> Result<R>,
-) -> Result<R> {
-    match mask {
-        None => f(cpu::Entries::None),
-        Some(mask) if mask.dtype() == DType::U8 => lend(mask, |mask| f(cpu::Entries::Seen(mask))),
-        Some(mask) => lend(mask, |mask| f(cpu::Entries::Added(mask))),
-    }
-}
-
-/// [`lend`] of a tensor that may not be there.
-fn lend_any<R>(x: Option<&Tensor>, f: impl FnOnce(Option<&[u8]>) -> Result<R>) -> Result<R> {
-    match x {
-        Some(x) => lend(x, |x| f(Some(x))),
-        None => f(None),
     }
 }
 

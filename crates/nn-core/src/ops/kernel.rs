@@ -7,10 +7,9 @@ use std::borrow::Cow;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
-use candle_core::op::BackpropOp;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Error, InplaceOp1, Layout, Result, Shape, Storage,
-    Tensor, WithDType,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Error, InplaceOp1, Layout, Result, Shape,
+    Storage, Tensor, WithDType,
 };
 
 use crate::cpu::Element;
@@ -31,6 +30,10 @@ pub(crate) struct Strided<'a, T> {
 }
 
 impl<'a, T: Element> Strided<'a, T> {
+    fn new(storage: &'a CpuStorage, layout: &'a Layout) -> Result<Self> {
+        Ok(Self { data: &storage.as_slice::<T>()?[layout.start_offset()..], layout })
+    }
+
     pub(crate) fn dims(&self) -> &'a [usize] {
         self.layout.dims()
     }
@@ -56,7 +59,7 @@ pub(crate) trait Kernel<const N: usize>: Clone + Send + Sync + 'static {
     /// The output in row-major order and its shape; arguments were checked before dispatch.
     fn forward<T: Element>(&self, xs: [View<'_, T>; N]) -> Result<(Vec<T>, Shape)>;
 
-    /// [`Kernel::forward`] for a kernel that reads arguments as they lie in memory and spares their copies.
+    /// [`Kernel::forward`] for a kernel that reads arguments where they lie and spares their copies.
     fn forward_strided<T: Element>(&self, xs: [Strided<'_, T>; N]) -> Result<(Vec<T>, Shape)> {
         self.forward(xs.map(Strided::contiguous))
     }
@@ -110,15 +113,15 @@ pub(crate) fn detached3<K: Kernel<3>>(k: K, a: &Tensor, b: &Tensor, c: &Tensor) 
 
 /// [`detached1`] for any number of arguments: Candle's own way takes three.
 pub(crate) fn detached<K: Kernel<N>, const N: usize>(k: &K, xs: [&Tensor; N]) -> Result<Tensor> {
-    let borrowed = xs.map(Tensor::storage_and_layout);
-    let mut args = Vec::with_capacity(N);
-    for (storage, layout) in &borrowed {
-        let Storage::Cpu(storage) = &**storage else { unreachable!("kernels are for tensors on the CPU") };
-        args.push((storage, *layout));
+    fn typed<T: Element, K: Kernel<N>, const N: usize>(k: &K, xs: [&Tensor; N]) -> Result<Tensor> {
+        let (data, shape) = with_strided::<T, _, N>(xs, |xs| k.forward_strided(xs))??;
+        Tensor::from_vec(data, shape, &Device::Cpu)
     }
-    let Ok(args) = args.try_into() else { unreachable!("one storage an argument") };
-    let (storage, shape) = run(k, args)?;
-    Ok(Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false))
+    match xs[0].dtype() {
+        DType::F32 => typed::<f32, K, N>(k, xs),
+        DType::F64 => typed::<f64, K, N>(k, xs),
+        other => Err(Error::UnsupportedDTypeForOp(other, K::NAME).bt()),
+    }
 }
 
 /// Lends what tensors on the CPU hold.
@@ -126,31 +129,38 @@ pub(crate) fn with_views<T: Element, R, const N: usize>(
     xs: [&Tensor; N],
     f: impl FnOnce([View<'_, T>; N]) -> R,
 ) -> Result<R> {
-    let borrowed = xs.map(Tensor::storage_and_layout);
-    let mut views = Vec::with_capacity(N);
-    for (storage, layout) in &borrowed {
-        let Storage::Cpu(storage) = &**storage else { unreachable!("kernels are for tensors on the CPU") };
-        views.push(strided::<T>(storage, layout)?.contiguous());
-    }
-    let Ok(views) = views.try_into() else { unreachable!("one view an argument") };
-    Ok(f(views))
+    with_strided(xs, |xs| f(xs.map(Strided::contiguous)))
 }
 
-/// Lends `f` the elements of a contiguous tensor on the CPU.
-pub(crate) fn lend<T: WithDType, R>(x: &Tensor, f: impl FnOnce(&[T]) -> Result<R>) -> Result<R> {
+fn with_strided<T: Element, R, const N: usize>(
+    xs: [&Tensor; N],
+    f: impl FnOnce([Strided<'_, T>; N]) -> R,
+) -> Result<R> {
+    let borrowed = xs.map(Tensor::storage_and_layout);
+    let mut lent = Vec::with_capacity(N);
+    for (storage, layout) in &borrowed {
+        let Storage::Cpu(storage) = &**storage else { unreachable!("kernels are for tensors on the CPU") };
+        lent.push(Strided::new(storage, layout)?);
+    }
+    let Ok(lent) = lent.try_into() else { unreachable!("one argument each") };
+    Ok(f(lent))
+}
+
+/// Lends `f` the elements of a contiguous tensor on the CPU, if there is one.
+pub(crate) fn lend<T: WithDType, R>(
+    x: Option<&Tensor>,
+    f: impl FnOnce(Option<&[T]>) -> Result<R>,
+) -> Result<R> {
+    let Some(x) = x else { return f(None) };
     let (storage, layout) = x.storage_and_layout();
     let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
         candle_core::bail!("lend: needs a contiguous CPU tensor, got {layout:?}")
     };
-    f(&storage.as_slice::<T>()?[start..end])
+    f(Some(&storage.as_slice::<T>()?[start..end]))
 }
 
 /// The adapter Candle sees.
 struct Op<K>(K);
-
-fn strided<'a, T: Element>(storage: &'a CpuStorage, layout: &'a Layout) -> Result<Strided<'a, T>> {
-    Ok(Strided { data: &storage.as_slice::<T>()?[layout.start_offset()..], layout })
-}
 
 /// The elements of a strided layout in row-major order; `data` begins with the first.
 fn gather<T: Element>(data: &[T], layout: &Layout) -> Vec<T> {
@@ -190,7 +200,7 @@ fn run<K: Kernel<N>, const N: usize>(
     ) -> Result<(CpuStorage, Shape)> {
         let mut xs = Vec::with_capacity(N);
         for (storage, layout) in args {
-            xs.push(strided::<T>(storage, layout)?);
+            xs.push(Strided::new(storage, layout)?);
         }
         let Ok(xs) = xs.try_into() else { unreachable!("one argument each") };
         let (data, shape) = kernel.forward_strided::<T>(xs)?;
@@ -293,7 +303,7 @@ pub fn update_in_place(
     let Storage::Cpu(storage) = &*storage else {
         candle_core::bail!("update_in_place: needs CPU tensors, got one on {:?}", grad.device().location())
     };
-    let grad = strided::<f32>(storage, layout)?.contiguous();
+    let grad = Strided::<f32>::new(storage, layout)?.contiguous();
     nest(state, Vec::with_capacity(state.len()), &grad.data, f)
 }
 

@@ -172,7 +172,7 @@ fn differentiate<T: Element>(weights: &mut [T], gradients: &mut [T], log_sums: &
             for (weights, gradients) in weights.chunks_exact_mut(width).zip(gradients.chunks_exact_mut(width))
             {
                 for i in 0..width {
-                    let weight = (weights[i] - log_sums[i]).exp();
+                    let weight = (weights[i] - log_sums[i]).exp_nonpositive();
                     weights[i] = weight;
                     gradients[i] = weight * (gradients[i] - common[i]);
                 }

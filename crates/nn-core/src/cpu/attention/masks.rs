@@ -27,18 +27,12 @@ pub(crate) struct Masks<'a, T> {
     pub(crate) causal: bool,
     /// `[B, S]`: keys that are 0 are hidden.
     pub(crate) keys: Option<&'a [u8]>,
-    pub(crate) entries: Entries<'a, T>,
-    /// Of `entries` over batch, heads, queries and keys; 0 along axes where they repeat.
+    /// For each pair of query and key, 0 where it is hidden.
+    pub(crate) seen: Option<&'a [u8]>,
+    /// For each pair of query and key, what is added to its score.
+    pub(crate) added: Option<&'a [T]>,
+    /// Of these two over batch, heads, queries and keys; 0 along axes where they repeat.
     pub(crate) strides: [usize; 4],
-}
-
-/// A number for each pair of query and key.
-pub(crate) enum Entries<'a, T> {
-    None,
-    /// What is added to its score.
-    Added(&'a [T]),
-    /// Whether it is seen.
-    Seen(&'a [u8]),
 }
 
 impl<T: Element> Masks<'_, T> {
@@ -53,7 +47,16 @@ impl<T: Element> Masks<'_, T> {
 
     /// Changes a tile of scores: −∞ where a key is hidden.
     pub(super) fn hide(&self, scores: &mut [T], at: Place) {
-        self.apply_entries(scores, at);
+        if let Some(added) = self.added {
+            self.for_each_pair(scores, at, |score, i| *score += added[i]);
+        }
+        if let Some(seen) = self.seen {
+            self.for_each_pair(scores, at, |score, i| {
+                if seen[i] == 0 {
+                    *score = T::NEG_INFINITY;
+                }
+            });
+        }
         for (row, key) in scores.chunks_exact_mut(at.width).zip(at.key..) {
             if self.causal && key > at.query {
                 row[..(key - at.query).min(at.width)].fill(T::NEG_INFINITY);
@@ -69,23 +72,15 @@ impl<T: Element> Masks<'_, T> {
         }
     }
 
-    fn apply_entries(&self, scores: &mut [T], at: Place) {
+    /// `f(score, index in a mask)` for each score of queries that are there.
+    fn for_each_pair(&self, scores: &mut [T], at: Place, f: impl Fn(&mut T, usize)) {
         let [batch, head, query, key] = self.strides;
         let first = at.head[0] * batch + at.head[1] * head + at.query * query;
         for (row, j) in scores.chunks_exact_mut(at.width).zip(at.key..) {
-            let row = &mut row[..at.queries];
-            let first = first + j * key;
-            match self.entries {
-                Entries::None => return,
-                Entries::Added(x) => {
-                    row.iter_mut().enumerate().for_each(|(i, score)| *score += x[first + i * query]);
-                }
-                Entries::Seen(x) => row.iter_mut().enumerate().for_each(|(i, score)| {
-                    if x[first + i * query] == 0 {
-                        *score = T::NEG_INFINITY;
-                    }
-                }),
-            }
+            row[..at.queries]
+                .iter_mut()
+                .enumerate()
+                .for_each(|(i, score)| f(score, first + j * key + i * query));
         }
     }
 }
@@ -104,7 +99,13 @@ pub(crate) struct Dropped {
 }
 
 impl Dropped {
-    /// What each weight of a tile is multiplied by; `tile` has room for whole fours of keys.
+    /// What the weight of query `i`, counted over all heads, and key `j` of `keys` is multiplied by.
+    pub(crate) fn factor(&self, i: usize, j: usize, keys: usize) -> f64 {
+        let words = self.random.block((i * keys.div_ceil(4) + j / 4) as u64);
+        if words[j % 4] > self.last { self.scale } else { 0.0 }
+    }
+
+    /// [`Dropped::factor`] of each weight of a tile; `tile` has room for whole fours of keys.
     pub(super) fn factors<T: Element>(&self, tile: &mut [T], at: Place) {
         let (per_query, scale) = (at.keys.div_ceil(4), T::of(self.scale));
         vectorised(

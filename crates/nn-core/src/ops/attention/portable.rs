@@ -4,6 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::Attention;
 use crate::Ctx;
+use crate::cpu::attention as cpu;
 
 pub(super) fn portable(
     q: &Tensor,
@@ -14,11 +15,11 @@ pub(super) fn portable(
 ) -> Result<Tensor> {
     let (b, n, t, _) = q.dims4()?;
     let s = k.dim(2)?;
-    if q.elem_count() * k.elem_count() == 0 {
+    if q.elem_count() * k.elem_count() * v.elem_count() == 0 {
         return Tensor::zeros((b, n, t, v.dim(3)?), q.dtype(), q.device());
     }
     let [k, v] = [repeat(k, n)?, repeat(v, n)?];
-    let q = (q.contiguous()? * attention.scale(&q.clone()))?;
+    let q = (q.contiguous()? * attention.scale(q))?;
     let mut scores = q.matmul(&k.t()?)?; // [B, N, T, S]
     match attention.mask {
         Some(mask) if mask.dtype() == DType::U8 => scores = hide(&scores, mask)?,
@@ -32,7 +33,7 @@ pub(super) fn portable(
     if let Some(keys) = attention.keys {
         scores = hide(&scores, &keys.reshape((b, 1, 1, s))?)?;
     }
-    drop_some(&softmax(&scores)?, attention, ctx)?.matmul(&v)
+    drop_some(&softmax(&scores)?, attention.dropped(ctx))?.matmul(&v)
 }
 
 /// Heads of keys or values, each as often as heads of queries use it.
@@ -57,16 +58,11 @@ fn softmax(scores: &Tensor) -> Result<Tensor> {
     e.broadcast_div(&(total + empty)?)
 }
 
-/// Dropout of weights, decided by the words that the kernel takes.
-fn drop_some(weights: &Tensor, attention: Attention<'_>, ctx: &Ctx) -> Result<Tensor> {
-    let Some(dropped) = attention.dropped(ctx) else { return Ok(weights.clone()) };
+/// Weights with some of them dropped.
+fn drop_some(weights: &Tensor, dropped: Option<cpu::Dropped>) -> Result<Tensor> {
+    let Some(dropped) = dropped else { return Ok(weights.clone()) };
     let (b, n, t, s) = weights.dims4()?;
-    let mut factors = Vec::with_capacity(weights.elem_count());
-    for query in 0..b * n * t {
-        for key in 0..s {
-            let word = dropped.random.block((query * s.div_ceil(4) + key / 4) as u64)[key % 4];
-            factors.push(if word > dropped.last { dropped.scale } else { 0.0 });
-        }
-    }
-    weights * Tensor::from_vec(factors, weights.shape(), weights.device())?.to_dtype(weights.dtype())?
+    let factors: Vec<f64> = (0..b * n * t * s).map(|i| dropped.factor(i / s, i % s, s)).collect();
+    let factors = Tensor::from_vec(factors, weights.shape(), weights.device())?;
+    weights.mul(&factors.to_dtype(weights.dtype())?)
 }
