@@ -114,6 +114,11 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    /// Whether somebody listens to every layer: then layers must not be run as one.
+    pub fn is_observed(&self) -> bool {
+        self.observer.is_some()
+    }
+
     pub(crate) fn report(&self, layer: &dyn Layer, input: &Tensor, output: &Tensor) {
         if let Some(observer) = self.observer {
             observer.observe(&Event { layer, input, output, ctx: self });

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use nn_core::ops::{Convolution, Padding, conv2d};
+use nn_core::ops::{Activation, Convolution, Padding, conv2d, conv2d_scale_shift};
 use nn_core::{Ctx, Layer, ensure};
 
 use crate::init::{Bias, fan_in_uniform};
@@ -54,6 +54,20 @@ impl Conv2d {
         );
         let (weight, bias) = fan_in_uniform(&vb, &[c_out, c_in / groups, kernel[0], kernel[1]], bias)?;
         Ok(Self { weight, bias, how: Convolution { stride, padding, dilation, groups } })
+    }
+
+    /// `f(self(x) · scale + shift)` in one pass, with numbers for each output channel.
+    pub(crate) fn scaled(
+        &self,
+        x: &Tensor,
+        [scale, shift]: [Tensor; 2],
+        activation: Option<Activation>,
+    ) -> Result<Tensor> {
+        let shift = match &self.bias {
+            Some(bias) => (shift + bias.mul(&scale)?)?,
+            None => shift,
+        };
+        conv2d_scale_shift(x, &self.weight, [&scale, &shift], activation, self.how)
     }
 }
 

@@ -3,19 +3,27 @@
 //! Every layer is made by `new(sizes…, config, vb)`; sizes have no sensible default, options do. Pooling and
 //! activations have no parameters: their options are the layer.
 
+mod batch_norm;
 mod conv2d;
+mod conv_norm;
 mod dropout;
 mod flatten;
 mod init;
+mod layer_norm;
 mod linear;
 mod mlp;
 mod sequential;
 
+pub use batch_norm::BatchNorm2d;
+pub use conv_norm::{ConvNorm, ConvNormConfig};
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use init::Bias;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use mlp::{Mlp, MlpConfig, Neuron};
-pub use nn_core::ops::{Activation, AdaptiveAvgPool2d, AvgPool2d, Divisor, MaxPool2d, Padding, Rounding};
+pub use nn_core::ops::{
+    Activation, AdaptiveAvgPool2d, AvgPool2d, BatchNorm, Divisor, MaxPool2d, Padding, Rounding,
+};
 pub use sequential::Sequential;

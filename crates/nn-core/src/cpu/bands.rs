@@ -116,6 +116,16 @@ impl<T: Element> Filled<T> {
         unsafe { raw(self.0.dst, self.0.row, a, b, Start::Sum, Parallelism::None) };
         self
     }
+
+    /// `f(i, row i)` for every row of the band.
+    pub(crate) fn for_each_row(self, mut f: impl FnMut(usize, &mut [T])) -> Self {
+        let Empty { dst, rows, cols, row } = self.0;
+        for i in 0..rows {
+            // SAFETY: row `i` of a band that is this task's alone and has been filled.
+            f(i, unsafe { std::slice::from_raw_parts_mut(dst.add(i * row), cols) });
+        }
+        self
+    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ const NEAR: usize = 4096;
 /// Outputs of a task, if planes are smaller.
 const TASK: usize = 16 * 1024;
 
+/// What is still to be done with outputs of a channel.
+pub(crate) type Finish<'a, T> = &'a (dyn Fn(usize, &mut [T]) + Sync);
+
 /// `y[c · m + j] = b[c · m + j] + w[c · m + j] ⋆ x[c]`: `channels` channels, `m` outputs of each.
 pub(crate) fn forward<T: Element>(
     p: &Patches,
@@ -31,8 +34,9 @@ pub(crate) fn forward<T: Element>(
     x: &[T],
     w: &[T],
     b: Option<&[T]>,
+    finish: Option<Finish<'_, T>>,
 ) -> Vec<T> {
-    Sweep { scheme: &Scheme::forward(p), channels, sources: 1, outputs: m, x, w, b }.run()
+    Sweep { scheme: &Scheme::forward(p), channels, sources: 1, outputs: m, x, w, b, finish }.run()
 }
 
 /// `dx[c] = b[c] + Σ` over the outputs of `c` of `w ⋆ᵀ dy`.
@@ -43,7 +47,7 @@ pub(crate) fn input_gradient<T: Element>(
     w: &[T],
     b: Option<&[T]>,
 ) -> Vec<T> {
-    Sweep { scheme: &Scheme::backward(p), channels, sources: m, outputs: 1, x: dy, w, b }.run()
+    Sweep { scheme: &Scheme::backward(p), channels, sources: m, outputs: 1, x: dy, w, b, finish: None }.run()
 }
 
 /// Of each channel of each image, a sum over its source planes for each of its output planes; one of the two is one.
@@ -55,6 +59,7 @@ struct Sweep<'a, T> {
     x: &'a [T],
     w: &'a [T],
     b: Option<&'a [T]>,
+    finish: Option<Finish<'a, T>>,
 }
 
 impl<T: Element> Sweep<'_, T> {
@@ -82,7 +87,13 @@ impl<T: Element> Sweep<'_, T> {
                 let first = task * chunk + n * part;
                 let place = Place { plane: first / plane, row: first % plane / width, len: blank.len() };
                 Arch::new().dispatch(Part { sweep: self, place, room: &mut room });
-                blank.map(&room.out[..place.len], |y| y);
+                let out = &mut room.out[..place.len];
+                if let Some(finish) = self.finish {
+                    for (n, y) in out.chunks_mut(plane).enumerate() {
+                        finish((place.plane + n) % (self.channels * self.outputs), y);
+                    }
+                }
+                blank.map(out, |y| y);
             });
         })
     }
@@ -133,7 +144,7 @@ impl<T: Element> WithSimd for Part<'_, '_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Sweep { scheme, channels, sources, outputs, x, w, b } = *self.sweep;
+        let Sweep { scheme, channels, sources, outputs, x, w, b, .. } = *self.sweep;
         let ([h, width], [source_h, source_width], taps) = (scheme.output, scheme.input, scheme.taps());
         let whole = self.place.len.min(h * width);
         let (first, rows) = (self.place.row / scheme.spread[0], (whole / width).div_ceil(scheme.spread[0]));

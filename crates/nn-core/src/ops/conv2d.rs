@@ -7,10 +7,15 @@
 pub(super) mod backward;
 mod depthwise;
 mod direct;
+mod ending;
 mod portable;
+mod scale_shift;
 
 use candle_core::{Result, Shape, Tensor};
 
+pub use self::scale_shift::conv2d_scale_shift;
+
+use self::ending::Ending;
 use super::kernel::{Kernel, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
 use super::linear;
 use super::padding::Padding;
@@ -175,18 +180,18 @@ impl Plan {
         &planes[m * per_group * plane..(m + 1) * per_group * plane]
     }
 
-    fn forward<T: Element>(&self, x: &[T], w: &[T], b: Option<&[T]>) -> (Vec<T>, Shape) {
+    fn forward<T: Element>(&self, x: &[T], w: &[T], end: Ending<T>) -> (Vec<T>, Shape) {
         let [h_out, w_out] = self.patches.output;
         let shape = (self.batch, self.c_out, h_out, w_out).into();
         if self.is_depthwise() {
-            return (self.depthwise_forward(x, w, b), shape);
+            return (self.depthwise_forward(x, w, end), shape);
         }
-        let direct = || self.direct_forward(T::as_f32(x)?, T::as_f32(w)?, b.and_then(T::as_f32));
-        let y = direct().and_then(T::from_f32).unwrap_or_else(|| self.forward_by_patches(x, w, b));
+        let direct = || self.direct_forward(T::as_f32(x)?, T::as_f32(w)?, end.as_f32()?);
+        let y = direct().and_then(T::from_f32).unwrap_or_else(|| self.forward_by_patches(x, w, end));
         (y, shape)
     }
 
-    fn forward_by_patches<T: Element>(&self, x: &[T], w: &[T], b: Option<&[T]>) -> Vec<T> {
+    fn forward_by_patches<T: Element>(&self, x: &[T], w: &[T], end: Ending<T>) -> Vec<T> {
         let (o, depth, w_out) = (self.o(), self.depth(), self.patches.output[1]);
         let matrices = self.batch * self.groups;
         let band = self.band_rows(depth, matrices) * w_out;
@@ -198,10 +203,10 @@ impl Plan {
             let mut buffer = Vec::new();
             let rows = first / w_out..(first + empty.cols()) / w_out;
             let columns = self.patches.columns(x, rows, &mut buffer);
-            match b {
+            end.of(group * o..(group + 1) * o).after(empty, |empty, b| match b {
                 None => empty.product(w, columns),
-                Some(b) => empty.rows(&b[group * o..(group + 1) * o]).add_product(w, columns),
-            }
+                Some(b) => empty.rows(b).add_product(w, columns),
+            })
         })
     }
 }
@@ -210,7 +215,7 @@ impl Kernel<2> for Plan {
     const NAME: &'static str = "conv2d";
 
     fn forward<T: Element>(&self, [x, w]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
-        Ok(Plan::forward(self, &x.data, &w.data, None))
+        Ok(Plan::forward(self, &x.data, &w.data, Ending::Nothing))
     }
 
     fn backward(&self, [x, w]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
@@ -224,7 +229,7 @@ impl Kernel<3> for Plan {
     const NAME: &'static str = "conv2d";
 
     fn forward<T: Element>(&self, [x, w, b]: [View<'_, T>; 3]) -> Result<(Vec<T>, Shape)> {
-        Ok(Plan::forward(self, &x.data, &w.data, Some(&b.data)))
+        Ok(Plan::forward(self, &x.data, &w.data, Ending::Bias(&b.data)))
     }
 
     fn backward(&self, [x, w, b]: [&Tensor; 3], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 3]> {

@@ -73,7 +73,7 @@ pub use bce_with_logits::{BceWithLogits, bce_with_logits};
 pub use conv_transpose1d::conv_transpose1d;
 pub use conv_transpose2d::{TransposedConvolution, conv_transpose2d};
 pub use conv1d::conv1d;
-pub use conv2d::{Convolution, conv2d};
+pub use conv2d::{Convolution, conv2d, conv2d_scale_shift};
 pub use cosine_embedding_loss::{CosineEmbeddingLoss, cosine_embedding_loss};
 pub use cosine_similarity::cosine_similarity;
 pub use cross_entropy::{CrossEntropy, cross_entropy};

@@ -2,6 +2,7 @@
 
 use super::Plan;
 use super::backward::{SHARES, SMALL};
+use super::ending::Ending;
 use crate::cpu::bands::by_bands;
 use crate::cpu::direct::{self, add_weight_gradient, pitch};
 use crate::cpu::parallel::for_each_chunk;
@@ -21,7 +22,7 @@ impl Plan {
         (NEAR / per_row.max(1)).min(for_tasks.max(not_slivers)).clamp(1, h_out)
     }
 
-    pub(super) fn direct_forward(&self, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Option<Vec<f32>> {
+    pub(super) fn direct_forward(&self, x: &[f32], w: &[f32], end: Ending<f32>) -> Option<Vec<f32>> {
         let p = &self.patches;
         if self.batch == 0 || !direct::suits(p) {
             return None;
@@ -34,8 +35,9 @@ impl Plan {
             let x = self.group(x, m, self.i(), p.plane());
             let w = &w[group * o * depth..(group + 1) * o * depth];
             let rows = first / w_out..(first + empty.cols()) / w_out;
-            let b = b.map(|b| &b[group * o..(group + 1) * o]);
-            empty.lines(&direct::forward(p, x, w, rows), [w_out, pitch(p)], b)
+            let lines = direct::forward(p, x, w, rows);
+            end.of(group * o..(group + 1) * o)
+                .after(empty, |empty, b| empty.lines(&lines, [w_out, pitch(p)], b))
         }))
     }
 
@@ -52,7 +54,7 @@ impl Plan {
         if p.windows.iter().any(|w| w.stride != 1) || !direct::suits(&patches) {
             return None;
         }
-        turned.direct_forward(dy, &self.turned_kernel(w), b)
+        turned.direct_forward(dy, &self.turned_kernel(w), b.map_or(Ending::Nothing, Ending::Bias))
     }
 
     /// `[groups · o, i, kh, kw]` → `[groups · i, o, kh, kw]`, rows and columns back to front.

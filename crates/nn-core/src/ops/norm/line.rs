@@ -47,7 +47,7 @@ impl<T: Element> Line<T> {
 
     /// `x` becomes `y`.
     #[inline(always)]
-    pub(super) fn replace(self, x: &mut [T]) {
+    pub(in crate::ops) fn replace(self, x: &mut [T]) {
         for x in x.chunks_mut(BLOCK) {
             for x in &mut *x {
                 *x = self.at(*x);
