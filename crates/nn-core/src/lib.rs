@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`ops`] | differentiable functions of tensors, one file each |
 //! | [`layer`] | [`Layer`], the contract every layer and model keeps, and adapters to Candle's `Module` |
+//! | [`backward()`] | gradients of a whole graph, with fewer passes over memory than Candle's way |
 //! | [`ctx`] | [`Ctx`]: mode, random numbers and observer of one forward pass |
 //! | [`random`] | counter-based random numbers: a draw depends on seed, place and index only |
 //! | [`store`] | [`ParamStore`]: trainable parameters and buffers by name, behind a `VarBuilder` |
@@ -16,6 +17,7 @@ pub use candle_core;
 pub use candle_nn;
 
 pub mod atomic_file;
+mod backward;
 mod cpu;
 pub mod ctx;
 mod error;
@@ -27,6 +29,7 @@ pub mod store;
 pub mod testing;
 pub mod weights;
 
+pub use backward::backward;
 pub use candle_core::Result;
 pub use ctx::{Ctx, Mode};
 pub use layer::{Layer, Through};

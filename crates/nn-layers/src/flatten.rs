@@ -1,6 +1,7 @@
 //! From feature maps to vectors.
 
 use candle_core::{Module, Result, Tensor};
+use nn_core::ops::flatten;
 
 /// `[B, …]` → `[B, N]`: all axes but the first become one, in row-major order.
 #[derive(Clone, Copy, Debug, Default)]
@@ -8,6 +9,6 @@ pub struct Flatten;
 
 impl Module for Flatten {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.flatten_from(1)
+        flatten(x, 1)
     }
 }

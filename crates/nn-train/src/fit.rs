@@ -53,7 +53,7 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
             if !loss.is_finite() {
                 return Err(trainer.diverged(loss));
             }
-            let mut grads = outcome.loss().backward()?;
+            let mut grads = nn_core::backward(outcome.loss())?;
             let mut clip = |max| clip_grad_norm(&mut grads, trainer.optimizer.parameters(), max);
             let grad_norm = config.clip_norm.map(&mut clip).transpose()?;
             trainer.optimizer.step(&grads, lr)?;

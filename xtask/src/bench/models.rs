@@ -135,7 +135,7 @@ impl Ours {
             self.step += 1;
             let logits = self.model.call(&self.images, &Ctx::train(0).step(self.step))?;
             let loss = ops::cross_entropy(&logits, &self.labels, ops::Reduction::Mean)?;
-            self.sgd.step(&loss.backward()?, 0.01)?;
+            self.sgd.step(&nn_core::backward(&loss)?, 0.01)?;
         }
         Ok(began.elapsed().as_secs_f64() / f64::from(steps))
     }

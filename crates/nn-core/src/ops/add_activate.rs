@@ -30,6 +30,11 @@ pub fn add_activate(a: &Tensor, b: &Tensor, activation: Activation) -> Result<Te
     if on_cpu(&[a, b]) { apply2(Sum(f), a, b) } else { f.portable((a + b)?) }
 }
 
+/// `a + b` of two gradients, outside the graph.
+pub(crate) fn sum_of(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if on_cpu(&[a, b]) { detached2(Sum(Fused(None)), a, b) } else { Ok((a + b)?.detach()) }
+}
+
 #[derive(Clone, Copy)]
 struct Sum(Fused);
 

@@ -8,6 +8,7 @@ pub(super) mod backward;
 mod depthwise;
 mod direct;
 mod ending;
+mod linear;
 mod portable;
 mod scale_shift;
 
@@ -17,7 +18,6 @@ pub use self::scale_shift::conv2d_scale_shift;
 
 use self::ending::Ending;
 use super::kernel::{Kernel, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
-use super::linear;
 use super::padding::Padding;
 use super::precision::{half_precision, widen};
 use super::window::{Rounding, Window};
@@ -60,10 +60,6 @@ pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, p: Convolution) -> Res
     if let Some(half) = half_precision("conv2d", &[&[x, w][..], b.as_slice()].concat())? {
         let b = b.map(widen).transpose()?;
         return conv2d(&widen(x)?, &widen(w)?, b.as_ref(), p)?.to_dtype(half);
-    }
-    if plan.is_linear() {
-        let y = linear(&x.flatten_from(1)?, &w.flatten_from(1)?, b)?;
-        return y.reshape((plan.batch, plan.c_out, 1, 1));
     }
     match b {
         Some(b) if on_cpu(&[x, w, b]) => apply3(plan, x, w, b),
@@ -141,13 +137,6 @@ impl Plan {
         Ok(Self { batch, c_in, c_out, groups, patches })
     }
 
-    /// Whether the kernel sees the whole image once: a fully connected layer in all but name.
-    fn is_linear(&self) -> bool {
-        let whole =
-            |(w, &input): (&Window, &usize)| w.kernel == input && w.dilation == 1 && w.padding == [0, 0];
-        self.groups == 1 && self.patches.windows.iter().zip(&self.patches.input).all(whole)
-    }
-
     /// Input channels of a group.
     fn i(&self) -> usize {
         self.c_in / self.groups
@@ -185,6 +174,9 @@ impl Plan {
         let shape = (self.batch, self.c_out, h_out, w_out).into();
         if self.is_depthwise() {
             return (self.depthwise_forward(x, w, end), shape);
+        }
+        if self.is_linear() {
+            return (self.linear_forward(x, w, end), shape);
         }
         let direct = || self.direct_forward(T::as_f32(x)?, T::as_f32(w)?, end.as_f32()?);
         let y = direct().and_then(T::from_f32).unwrap_or_else(|| self.forward_by_patches(x, w, end));

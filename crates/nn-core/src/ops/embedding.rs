@@ -36,17 +36,18 @@ pub fn embedding(indices: &Tensor, table: &Tensor, padding: Option<usize>) -> Re
     }
     let numbers = checked(NAME, indices, rows)?;
     let dims = [indices.dims(), &[width]].concat();
-    let y = if on_cpu(&[table]) {
-        apply1(Lookup { indices: numbers.into(), padding }, table)?
+    if on_cpu(&[table]) {
+        apply1(Lookup { indices: numbers.into(), dims: dims.into(), padding }, table)
     } else {
-        portable(&numbers, table, padding)?
-    };
-    y.reshape(dims)
+        portable(&numbers, table, padding)?.reshape(dims)
+    }
 }
 
 #[derive(Clone)]
 struct Lookup {
     indices: Arc<[u32]>,
+    /// Of the output.
+    dims: Shape,
     padding: Option<usize>,
 }
 
@@ -65,7 +66,7 @@ impl Kernel<1> for Lookup {
                 y.map(&table.data[row * width..][..width], |x| x);
             });
         });
-        Ok((y, (count, width).into()))
+        Ok((y, self.dims.clone()))
     }
 
     fn backward(&self, [table]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
@@ -85,7 +86,7 @@ impl Kernel<1> for Scatter {
     const NAME: &'static str = "embedding-dtable";
 
     fn forward<T: Element>(&self, [dy]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
-        let width = dy.dims[1];
+        let Some(&width) = dy.dims.last() else { unreachable!("the last axis is the table's") };
         // The places of each row together: a counting sort, so that rows can be summed side by side.
         let mut first = vec![0u32; self.rows + 1];
         self.lookup.indices.iter().for_each(|&v| first[v as usize + 1] += 1);

@@ -12,6 +12,7 @@ use candle_core::{
     Storage, Tensor, WithDType,
 };
 
+use crate::backward::{Derivative, Mark};
 use crate::cpu::Element;
 
 /// A contiguous, row-major read of one argument.
@@ -85,30 +86,39 @@ pub(crate) fn wants_gradient(x: &Tensor) -> bool {
 }
 
 pub(crate) fn apply1<K: Kernel<1>>(k: K, x: &Tensor) -> Result<Tensor> {
-    x.apply_op1(Op(k))
+    let (op, mark) = Op::marked(k.clone());
+    let y = x.apply_op1(op)?;
+    mark.record(&y, &[x], Numbered::<_, 1>(k));
+    Ok(y)
 }
 
 pub(crate) fn apply2<K: Kernel<2>>(k: K, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    a.apply_op2(b, Op(k))
+    let (op, mark) = Op::marked(k.clone());
+    let y = a.apply_op2(b, op)?;
+    mark.record(&y, &[a, b], Numbered::<_, 2>(k));
+    Ok(y)
 }
 
 pub(crate) fn apply3<K: Kernel<3>>(k: K, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
-    a.apply_op3(b, c, Op(k))
+    let (op, mark) = Op::marked(k.clone());
+    let y = a.apply_op3(b, c, op)?;
+    mark.record(&y, &[a, b, c], Numbered::<_, 3>(k));
+    Ok(y)
 }
 
 /// Runs a kernel outside the graph: for gradients, which Candle differentiates no further.
 pub(crate) fn detached1<K: Kernel<1>>(k: K, x: &Tensor) -> Result<Tensor> {
-    x.apply_op1_no_bwd(&Op(k))
+    x.apply_op1_no_bwd(&Op::detached(k))
 }
 
 /// [`detached1`] for two arguments.
 pub(crate) fn detached2<K: Kernel<2>>(k: K, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    a.apply_op2_no_bwd(b, &Op(k))
+    a.apply_op2_no_bwd(b, &Op::detached(k))
 }
 
 /// [`detached1`] for three arguments.
 pub(crate) fn detached3<K: Kernel<3>>(k: K, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
-    a.apply_op3_no_bwd(b, c, &Op(k))
+    a.apply_op3_no_bwd(b, c, &Op::detached(k))
 }
 
 /// [`detached1`] for any number of arguments: Candle's own way takes three.
@@ -159,8 +169,30 @@ pub(crate) fn lend<T: WithDType, R>(
     f(Some(&storage.as_slice::<T>()?[start..end]))
 }
 
-/// The adapter Candle sees.
-struct Op<K>(K);
+/// The adapter Candle sees, and what else its node holds.
+struct Op<K>(K, #[expect(dead_code, reason = "it is there to be dropped")] Option<Mark>);
+
+impl<K> Op<K> {
+    fn marked(k: K) -> (Self, Mark) {
+        let mark = Mark::default();
+        (Self(k, Some(mark.clone())), mark)
+    }
+
+    /// Outside the graph.
+    fn detached(k: K) -> Self {
+        Self(k, None)
+    }
+}
+
+/// A kernel as [`crate::backward()`] sees it, which knows no number of arguments.
+struct Numbered<K, const N: usize>(K);
+
+impl<const N: usize, K: Kernel<N>> Derivative for Numbered<K, N> {
+    fn gradients(&self, args: &[Tensor], y: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let args = std::array::from_fn(|i| &args[i]);
+        Ok(self.0.backward(args, y, dy)?.into())
+    }
+}
 
 /// The elements of a strided layout in row-major order; `data` begins with the first.
 fn gather<T: Element>(data: &[T], layout: &Layout) -> Vec<T> {

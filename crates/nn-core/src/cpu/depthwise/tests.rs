@@ -91,7 +91,7 @@ fn passes_are_right<T: Element>(tolerance: f64) {
         let of = |v: &[f64]| v.iter().map(|&v| T::of(v)).collect::<Vec<T>>();
         let (x, dy, w, b) = (of(&x), of(&dy), of(&w), of(&b));
         let what = format!("{case:?}");
-        close(&forward(&p, [CHANNELS, m], &x, &w, Some(&b)), &y, tolerance, &what);
+        close(&forward(&p, [CHANNELS, m], &x, &w, Some(&b), None), &y, tolerance, &what);
         close(&input_gradient(&p, [CHANNELS, m], &dy, &w, None), &dx, tolerance, &what);
         close(&weight_gradient(&p, [CHANNELS, m], &dy, &x), &dw, 30.0 * tolerance, &what);
     }
@@ -112,7 +112,16 @@ fn all_instruction_sets_agree() {
         let mut y = vec![0.0; p.positions()];
         each(&p, |pixel, tap, at| y[at] += w[tap] * x[pixel]);
         let scheme = Scheme::forward(&p);
-        let sweep = Sweep { scheme: &scheme, channels: 1, sources: 1, outputs: 1, x: &x, w: &w, b: None };
+        let sweep = Sweep {
+            scheme: &scheme,
+            channels: 1,
+            sources: 1,
+            outputs: 1,
+            x: &x,
+            w: &w,
+            b: None,
+            finish: None,
+        };
         let run = |f: &dyn Fn(Part<'_, '_, f64>)| {
             let mut room = Room::new(&sweep, p.output[0], p.positions());
             let place = Place { plane: 0, row: 0, len: p.positions() };
@@ -138,7 +147,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         pool.install(|| {
-            let y = forward(&p, [channels, 1], &x, &w, None);
+            let y = forward(&p, [channels, 1], &x, &w, None, None);
             let (dx, dw) = (
                 input_gradient(&p, [channels, 1], &dy, &w, None),
                 weight_gradient(&p, [channels, 1], &dy, &x),

@@ -43,6 +43,9 @@ impl Plan {
         if self.is_depthwise() {
             return (self.depthwise_input_gradient(dy, w, b), shape);
         }
+        if self.is_linear() && b.is_none() {
+            return (self.linear_input_gradient(dy, w), shape);
+        }
         let direct = || self.direct_input_gradient(T::as_f32(dy)?, T::as_f32(w)?, b.and_then(T::as_f32));
         if let Some(dx) = direct().and_then(T::from_f32) {
             return (dx, shape);
@@ -127,6 +130,9 @@ impl Kernel<2> for Weight {
         let shape = (plan.c_out, plan.i(), kh, kw).into();
         if plan.is_depthwise() {
             return Ok((plan.depthwise_weight_gradient(&dy.data, &x.data), shape));
+        }
+        if plan.is_linear() {
+            return Ok((plan.linear_weight_gradient(&dy.data, &x.data), shape));
         }
         let direct = || plan.direct_weight_gradient(T::as_f32(&dy.data)?, T::as_f32(&x.data)?);
         if let Some(dw) = direct().and_then(T::from_f32) {

@@ -33,7 +33,7 @@ pub fn conv2d_scale_shift(
     let args = [x, w, scale, shift];
     let is_float = matches!(x.dtype(), candle_core::DType::F32 | candle_core::DType::F64);
     let same = args.iter().all(|t| t.dtype() == x.dtype());
-    if !is_float || !same || !on_cpu(&args) || plan.is_linear() || args.iter().any(|t| wants_gradient(t)) {
+    if !is_float || !same || !on_cpu(&args) || args.iter().any(|t| wants_gradient(t)) {
         return scale_shift(&conv2d(x, w, None, p)?, [scale, shift], activation);
     }
     detached(&Ended { plan, fused: Fused(activation) }, args)

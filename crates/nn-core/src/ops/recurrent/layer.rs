@@ -12,7 +12,7 @@ use super::plan::{self, Plan};
 use super::portable::portable;
 use super::{Direction, RecurrentOptions, RecurrentWeights};
 use crate::cpu::Element;
-use crate::ops::kernel::{Kernel, View, apply3, detached, on_cpu, wants_gradient, with_views};
+use crate::ops::kernel::{Kernel, View, apply1, apply3, detached, on_cpu, wants_gradient, with_views};
 use crate::ops::knot::{self, Handover};
 use crate::ops::precision::{half_precision, widen};
 use crate::ops::saved::Saved;
@@ -80,17 +80,36 @@ pub(super) fn fused<C: Cell<G>, const G: usize>(
 }
 
 /// Of each sequence, the output at the step that was worked out last.
-fn last(plan: &Plan, y: &Tensor) -> Result<Tensor> {
-    let steps = plan.steps;
-    let at = match plan.direction {
-        Direction::Reverse => 0,
-        Direction::Forward if plan.lengths.iter().all(|&length| length == steps) => steps - 1,
-        Direction::Forward => {
-            let rows = plan.lengths.iter().enumerate().map(|(b, &length)| (b * steps + length - 1) as u32);
-            return y.flatten(0, 1)?.index_select(&Tensor::from_iter(rows, y.device())?, 0);
-        }
-    };
-    y.narrow(1, at, 1)?.squeeze(1)?.contiguous()
+fn last(plan: &Arc<Plan>, y: &Tensor) -> Result<Tensor> {
+    apply1(Last(plan.clone()), y)
+}
+
+#[derive(Clone)]
+struct Last(Arc<Plan>);
+
+impl Last {
+    /// Where each sequence's row is among those of all steps.
+    fn rows(&self) -> impl Iterator<Item = usize> {
+        let Plan { steps, direction, .. } = *self.0;
+        let at = move |&length: &usize| if direction == Direction::Reverse { 0 } else { length - 1 };
+        self.0.lengths.iter().enumerate().map(move |(b, length)| b * steps + at(length))
+    }
+}
+
+impl Kernel<1> for Last {
+    const NAME: &'static str = "last-step";
+
+    fn forward<T: Element>(&self, [y]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
+        let hidden = self.0.hidden;
+        let rows = self.rows().flat_map(|row| &y.data[row * hidden..][..hidden]);
+        Ok((rows.copied().collect(), (self.0.batch, hidden).into()))
+    }
+
+    fn backward(&self, [y]: [&Tensor; 1], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let rows = Tensor::from_iter(self.rows().map(|row| row as u32), y.device())?;
+        let dy = y.zeros_like()?.flatten(0, 1)?.index_add(&rows, dy, 0)?;
+        Ok([Some(dy.reshape(y.shape())?)])
+    }
 }
 
 /// One call, with units of `G` gates. Its arguments are `x`, `w_hh` and a knot of `w_ih` and small ones.

@@ -1,9 +1,12 @@
 //! Sizes, and which row of which sequence is worked on when: direction and lengths end here.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
 use super::{Direction, RecurrentOptions, RecurrentWeights};
+use crate::cpu::Element;
 use crate::ensure;
+use crate::ops::kernel::{Kernel, View, apply2};
+use crate::ops::reshape;
 
 /// One call's sizes, checked, and its way through time.
 pub(super) struct Plan {
@@ -144,6 +147,26 @@ impl Plan {
 
 /// Biases and states, which are small, in one tensor of rank 1.
 pub(super) fn small(w: &RecurrentWeights, state: &[Tensor]) -> Result<Tensor> {
-    let parts = w.b_ih.iter().chain(&w.b_hh).chain(state);
-    Tensor::cat(&parts.map(Tensor::flatten_all).collect::<Result<Vec<_>>>()?, 0)
+    let mut parts = w.b_ih.iter().chain(&w.b_hh).chain(state);
+    let Some(first) = parts.next() else { unreachable!("every cell has a state") };
+    parts.try_fold(reshape(first, first.elem_count())?, |joined, part| apply2(Join, &joined, part))
+}
+
+/// The numbers of two tensors one after the other.
+#[derive(Clone)]
+struct Join;
+
+impl Kernel<2> for Join {
+    const NAME: &'static str = "join";
+
+    fn forward<T: Element>(&self, [a, b]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
+        let joined = [&a.data[..], &b.data[..]].concat();
+        let shape = joined.len().into();
+        Ok((joined, shape))
+    }
+
+    fn backward(&self, [a, b]: [&Tensor; 2], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        let part = |x: &Tensor, from| dy.narrow(0, from, x.elem_count())?.reshape(x.shape());
+        Ok([Some(part(a, 0)?), Some(part(b, a.elem_count())?)])
+    }
 }
