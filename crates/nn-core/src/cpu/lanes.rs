@@ -16,10 +16,13 @@ pub(crate) trait Lanes: Copy {
         b: Self::Vector<S>,
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
+
+    /// The sum of a register's numbers, which depends on how many there are by its rounding.
+    fn reduce<S: Simd>(simd: S, x: Self::Vector<S>) -> Self;
 }
 
 macro_rules! lanes {
-    ($t:ident, $vector:ident, $splat:ident, $mul_add:ident) => {
+    ($t:ident, $vector:ident, $splat:ident, $mul_add:ident, $sum:ident) => {
         impl Lanes for $t {
             type Vector<S: Simd> = S::$vector;
 
@@ -32,9 +35,14 @@ macro_rules! lanes {
             fn multiply_add<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
                 simd.$mul_add(a, b, c)
             }
+
+            #[inline(always)]
+            fn reduce<S: Simd>(simd: S, x: S::$vector) -> $t {
+                simd.$sum(x)
+            }
         }
     };
 }
 
-lanes!(f32, f32s, splat_f32s, mul_add_e_f32s);
-lanes!(f64, f64s, splat_f64s, mul_add_e_f64s);
+lanes!(f32, f32s, splat_f32s, mul_add_e_f32s, reduce_sum_f32s);
+lanes!(f64, f64s, splat_f64s, mul_add_e_f64s, reduce_sum_f64s);

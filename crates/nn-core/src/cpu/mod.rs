@@ -8,6 +8,7 @@ pub(crate) mod bands;
 pub(crate) mod blank;
 pub(crate) mod depthwise;
 pub(crate) mod direct;
+pub(crate) mod dots;
 mod element;
 pub(crate) mod gemm;
 mod lanes;

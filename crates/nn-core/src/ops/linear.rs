@@ -8,6 +8,7 @@ use candle_core::{Result, Shape, Tensor};
 use super::kernel::{Kernel, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
+use crate::cpu::dots;
 use crate::cpu::gemm::{Mat, add_product, product};
 use crate::ensure;
 
@@ -55,6 +56,9 @@ impl Kernel<2> for Linear {
     fn forward<T: Element>(&self, [x, w]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
         let &[c_out, c_in] = w.dims else { unreachable!("checked by linear") };
         let (rows, shape) = shapes(x.dims, c_in, c_out);
+        if dots::suits(rows) && c_in > 0 {
+            return Ok((dots::product(&x.data, &w.data, c_in, None), shape));
+        }
         Ok((product(Mat::new(&x.data, rows, c_in), Mat::new(&w.data, c_out, c_in).t()), shape))
     }
 
@@ -71,6 +75,9 @@ impl Kernel<3> for Linear {
     fn forward<T: Element>(&self, [x, w, b]: [View<'_, T>; 3]) -> Result<(Vec<T>, Shape)> {
         let &[c_out, c_in] = w.dims else { unreachable!("checked by linear") };
         let (rows, shape) = shapes(x.dims, c_in, c_out);
+        if dots::suits(rows) && c_in > 0 {
+            return Ok((dots::product(&x.data, &w.data, c_in, Some(&b.data)), shape));
+        }
         let mut y = Vec::with_capacity(rows * c_out);
         (0..rows).for_each(|_| y.extend_from_slice(&b.data));
         add_product(&mut y, Mat::new(&x.data, rows, c_in), Mat::new(&w.data, c_out, c_in).t());

@@ -2,6 +2,7 @@
 
 use super::{Ending, Plan};
 use crate::cpu::Element;
+use crate::cpu::dots;
 use crate::cpu::gemm::{Mat, add_product, product};
 use crate::ops::window::Window;
 
@@ -14,6 +15,9 @@ impl Plan {
     }
 
     pub(super) fn linear_forward<T: Element>(&self, x: &[T], w: &[T], end: Ending<T>) -> Vec<T> {
+        if dots::suits(self.batch) && !end.has_line() {
+            return dots::product(x, w, self.depth(), end.bias());
+        }
         let (x, w) = (self.images(x), self.weights(w).t());
         let Some(b) = end.bias() else {
             let mut y = product(x, w);
