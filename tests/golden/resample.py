@@ -31,4 +31,23 @@ for name, options in HOW.items():
         )
 # Where rounding decides which pixel is nearest: 2 to 82 differs from exact arithmetic.
 cases.add("nearest.1x2.1x82", lambda x: F.interpolate(x, size=(1, 82)), x=torch.randn(1, 1, 1, 2))
+
+
+def halves(x, cos, sin):
+    """As LLaMA of Hugging Face: the halves swapped, one negated."""
+    a, b = x.chunk(2, dim=-1)
+    return x * torch.cat((cos, cos), -1) + torch.cat((-b, a), -1) * torch.cat((sin, sin), -1)
+
+
+def interleaved(x, cos, sin):
+    """As LLaMA of Meta: each pair is a complex number."""
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2))) * torch.complex(cos, sin)
+    return torch.view_as_real(pairs).flatten(-2)
+
+
+for name, rotate in {"halves": halves, "interleaved": interleaved}.items():
+    angles = torch.arange(3)[:, None] * 100 ** (-torch.arange(3) / 3)
+    inputs = dict(x=torch.randn(2, 2, 3, 6), cos=angles.cos(), sin=angles.sin())
+    cases.add(f"rotary.{name}", rotate, fixed=("cos", "sin"), **inputs)
+    cases.add(f"rotary.{name}.trained", rotate, **inputs)
 cases.save()

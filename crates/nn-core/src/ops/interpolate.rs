@@ -95,7 +95,12 @@ fn along_width(x: &Tensor, taps: &Taps) -> Result<Tensor> {
     if let Some(picked) = taps.picks() {
         return x.index_select(&Tensor::from_iter(picked.map(|i| i as u32), x.device())?, 1);
     }
-    x.matmul(&Tensor::from_vec(taps.dense(), (taps.outputs(), taps.inputs()), &Device::Cpu)?.to_device(x.device())?.to_dtype(x.dtype())?.t()?)
+    x.matmul(
+        &Tensor::from_vec(taps.dense(), (taps.outputs(), taps.inputs()), &Device::Cpu)?
+            .to_device(x.device())?
+            .to_dtype(x.dtype())?
+            .t()?,
+    )
 }
 
 #[cfg(test)]

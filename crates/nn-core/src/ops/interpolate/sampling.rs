@@ -93,8 +93,7 @@ impl Axis {
             let center = (i as f64 + 0.5) * self.scale();
             let start = (center - radius * pixel + 0.5).max(0.0) as usize;
             let end = ((center + radius * pixel + 0.5) as usize).min(self.inputs);
-            let weights: Vec<f64> =
-                (start..end).map(|p| kernel((p as f64 - center + 0.5) / pixel)).collect();
+            let weights: Vec<f64> = (start..end).map(|p| kernel((p as f64 - center + 0.5) / pixel)).collect();
             let total: f64 = weights.iter().sum();
             (start, weights.into_iter().map(|weight| weight / total).collect())
         })

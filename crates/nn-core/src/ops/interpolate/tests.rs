@@ -1,4 +1,4 @@
-//! Tests of interpolation that need no reference numbers; those are in `tests/golden_resample.rs`.
+//! Tests of interpolation; reference numbers are in `tests/golden_resample.rs` of the crate.
 
 use candle_core::DType;
 
