@@ -221,7 +221,12 @@ mod tests {
                 let [cos, sin] = [cos.narrow(0, 1, shape[2])?, sin.narrow(0, 1, shape[2])?];
                 let f = |x: &[Tensor]| rotary_embedding(&view(&x[0])?, &cos, &sin, pairs);
                 gradcheck(f, std::slice::from_ref(&x))?;
-                assert_close(&f(&[x.clone()])?, &portable(&view(&x)?, &cos, &sin, pairs)?, 1e-14, 1e-14)?;
+                assert_close(
+                    &f(std::slice::from_ref(&x))?,
+                    &portable(&view(&x)?, &cos, &sin, pairs)?,
+                    1e-14,
+                    1e-14,
+                )?;
             }
         }
         Ok(())
