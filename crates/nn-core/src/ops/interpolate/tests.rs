@@ -48,7 +48,7 @@ fn a_worked_example() -> Result<()> {
     assert_eq!(of(Interpolation::Nearest, 4)?, [0.0, 0.0, 4.0, 4.0]);
     assert_eq!(of(Interpolation::Bilinear(Sampling::Centers), 4)?, [0.0, 1.0, 3.0, 4.0]);
     assert_eq!(of(Interpolation::Bilinear(Sampling::Corners), 5)?, [0.0, 1.0, 2.0, 3.0, 4.0]);
-    // The second of four pixels is at ¼: ¾ of a pixel from the right one, whose share is ¾·¼²·(...) = 0.2265625.
+    // The second of four pixels is at ¼: a share of 29 / 128 for the right one, and the third is its mirror image.
     let cubic = of(Interpolation::Bicubic(Sampling::Centers), 4)?;
     assert!((cubic[1] + cubic[2] - 4.0).abs() < 1e-15 && cubic[1] < 1.0, "{cubic:?}");
     // Half the size: the mean, weighted by a tent that reaches beyond the pixels there are.
