@@ -12,6 +12,7 @@ mod machine;
 mod norm;
 mod pooling;
 mod recurrent;
+mod resample;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -134,6 +135,7 @@ fn cases(names: &[String]) -> Result<Vec<Case>> {
         loss::cases(),
         recurrent::cases(),
         attention::cases(),
+        resample::cases(),
     ];
     let all: Vec<Case> = all.into_iter().flatten().collect();
     let known: Vec<&str> = all.iter().map(|case| case.op).collect();

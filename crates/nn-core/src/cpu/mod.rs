@@ -18,6 +18,7 @@ pub(crate) mod panels;
 pub(crate) mod parallel;
 pub(crate) mod patches;
 pub(crate) mod phases;
+pub(crate) mod resample;
 pub(crate) mod simd;
 pub(crate) mod tiles;
 pub(crate) mod vector;
