@@ -54,27 +54,50 @@ pub(crate) fn collect_chunks<T: Copy + Send + Sync, S>(
     scratch: impl Fn() -> S + Sync + Send,
     f: impl Fn(&mut S, usize) -> &[T] + Sync + Send,
 ) -> Vec<T> {
-    let total = count * len;
-    let mut out = Vec::with_capacity(total);
-    if total == 0 {
-        return out;
+    collect_pairs(count, [len, 1], work, scratch, |scratch, i| (f(scratch, i), &[()])).0
+}
+
+/// [`collect_chunks`] for two vectors at once, whose chunks are of `lens` elements.
+pub(crate) fn collect_pairs<A: Copy + Send + Sync, B: Copy + Send + Sync, S>(
+    count: usize,
+    lens: [usize; 2],
+    work: usize,
+    scratch: impl Fn() -> S + Sync + Send,
+    f: impl Fn(&mut S, usize) -> (&[A], &[B]) + Sync + Send,
+) -> (Vec<A>, Vec<B>) {
+    let totals = lens.map(|len| count * len);
+    let (mut first, mut second) = (Vec::with_capacity(totals[0]), Vec::with_capacity(totals[1]));
+    if totals.contains(&0) {
+        return (first, second);
     }
-    let room = &mut out.spare_capacity_mut()[..total];
-    let fill = |scratch: &mut S, (i, room): (usize, &mut [MaybeUninit<T>])| {
-        let chunk = f(scratch, i);
-        assert_eq!(chunk.len(), room.len(), "collect_chunks: a chunk of another length");
-        // SAFETY: as many elements as there is room for; they are `Copy`, and apart, since one is borrowed mutably.
-        unsafe { room.as_mut_ptr().cast::<T>().copy_from_nonoverlapping(chunk.as_ptr(), chunk.len()) };
+    let rooms = (&mut first.spare_capacity_mut()[..totals[0]], &mut second.spare_capacity_mut()[..totals[1]]);
+    let fill = |scratch: &mut S, (i, (a, b)): (usize, (&mut [MaybeUninit<A>], &mut [MaybeUninit<B>]))| {
+        let chunks = f(scratch, i);
+        fill(a, chunks.0);
+        fill(b, chunks.1);
     };
     if work < WORTH_A_THREAD || count < 2 {
         let mut scratch = scratch();
-        room.chunks_exact_mut(len).enumerate().for_each(|task| fill(&mut scratch, task));
+        let rooms = rooms.0.chunks_exact_mut(lens[0]).zip(rooms.1.chunks_exact_mut(lens[1]));
+        rooms.enumerate().for_each(|task| fill(&mut scratch, task));
     } else {
-        room.par_chunks_exact_mut(len).enumerate().for_each_init(scratch, fill);
+        let rooms = rooms.0.par_chunks_exact_mut(lens[0]).zip(rooms.1.par_chunks_exact_mut(lens[1]));
+        rooms.enumerate().for_each_init(scratch, fill);
     }
-    // SAFETY: `total` is a multiple of `len`, and each chunk was filled (or its task panicked, and so did this).
-    unsafe { out.set_len(total) };
-    out
+    // SAFETY: each total is a multiple of its length, both have `count` chunks, and each chunk was filled (or its task
+    // panicked, and so did this).
+    unsafe {
+        first.set_len(totals[0]);
+        second.set_len(totals[1]);
+    }
+    (first, second)
+}
+
+/// Fills a stretch of new memory.
+fn fill<T: Copy>(room: &mut [MaybeUninit<T>], chunk: &[T]) {
+    assert_eq!(chunk.len(), room.len(), "a chunk of another length");
+    // SAFETY: as many elements as there is room for; they are `Copy`, and apart, since one is borrowed mutably.
+    unsafe { room.as_mut_ptr().cast::<T>().copy_from_nonoverlapping(chunk.as_ptr(), chunk.len()) };
 }
 
 #[cfg(test)]
@@ -96,6 +119,19 @@ mod tests {
                 );
                 assert_eq!(out, (0..count * len).collect::<Vec<_>>());
             }
+        }
+    }
+
+    #[test]
+    fn pairs_arrive_together() {
+        for work in [0, usize::MAX] {
+            let scratch = || (vec![0; 3], vec![0; 2]);
+            let (a, b) = collect_pairs(50, [3, 2], work, scratch, |(a, b), i| {
+                (a.fill(i), b.fill(2 * i));
+                (a, b)
+            });
+            assert_eq!(a, (0..150).map(|i| i / 3).collect::<Vec<_>>());
+            assert_eq!(b, (0..100).map(|i| i / 2 * 2).collect::<Vec<_>>());
         }
     }
 }

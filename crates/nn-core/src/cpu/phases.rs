@@ -53,16 +53,16 @@ impl Phases {
         start..start + self.phase()
     }
 
-    /// Deals out the rows; the padding in `buffer` stays as it is.
+    /// Deals out the rows, or the first ones; the padding in `buffer` stays as it is.
     #[inline(always)]
     pub(crate) fn split<T: Element>(&self, x: &[T], buffer: &mut [T]) {
         let (stride, before) = (self.window.stride, self.window.padding[0]);
         // Rows that fill their pitch exactly are one long row.
         let exact = before == 0 && self.width == self.pitch * stride;
         let (rows, width, pitch) = if exact {
-            (1, self.rows * self.width, self.phase())
+            (1, x.len(), x.len() / stride)
         } else {
-            (self.rows, self.width, self.pitch)
+            (x.len() / self.width, self.width, self.pitch)
         };
         for p in 0..self.used() {
             let first = before.saturating_sub(p).div_ceil(stride);
@@ -81,18 +81,23 @@ impl Phases {
     /// Puts rows together again: the inverse of [`Self::split`], with zeros for pixels no tap sees.
     #[inline(always)]
     pub(crate) fn merge<T: Element>(&self, buffer: &[T], x: &mut [T]) {
-        let (Window { stride, padding: [before, _], .. }, used, phase) =
-            (self.window, self.used(), self.phase());
         for (r, x) in x.chunks_exact_mut(self.width).enumerate() {
-            let line = |p: usize| &buffer[p * phase + r * self.pitch..][..self.pitch];
-            match stride {
-                1 => x.copy_from_slice(&line(0)[before..before + self.width]),
-                2 if used == 2 => weave(line(0), line(1), before, x),
-                _ => {
-                    for (pixel, x) in x.iter_mut().enumerate() {
-                        let (p, i) = ((pixel + before) % stride, (pixel + before) / stride);
-                        *x = if p < used && i < self.pitch { line(p)[i] } else { T::ZERO };
-                    }
+            self.merge_row(buffer, r, x);
+        }
+    }
+
+    /// Puts row `r` together.
+    #[inline(always)]
+    pub(crate) fn merge_row<T: Element>(&self, buffer: &[T], r: usize, x: &mut [T]) {
+        let (Window { stride, padding: [before, _], .. }, used) = (self.window, self.used());
+        let line = |p: usize| &buffer[p * self.phase() + r * self.pitch..][..self.pitch];
+        match stride {
+            1 => x.copy_from_slice(&line(0)[before..before + self.width]),
+            2 if used == 2 => weave(line(0), line(1), before, x),
+            _ => {
+                for (pixel, x) in x.iter_mut().enumerate() {
+                    let (p, i) = ((pixel + before) % stride, (pixel + before) / stride);
+                    *x = if p < used && i < self.pitch { line(p)[i] } else { T::ZERO };
                 }
             }
         }

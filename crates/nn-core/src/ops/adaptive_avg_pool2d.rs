@@ -6,25 +6,29 @@ use std::ops::Range;
 
 use candle_core::{Module, Result, Shape, Tensor};
 
+use super::bins::{Binned, Bins};
 use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
-use super::pooling::image_sizes;
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
+use crate::cpu::blank::by_chunks;
 use crate::cpu::parallel::collect_chunks;
 use crate::cpu::phases::sum_taps;
 use crate::cpu::simd::vectorised;
-use crate::ensure;
+use crate::cpu::vector::{CHUNK, sum};
 
-/// The bins of [`adaptive_avg_pool2d`].
+/// The bins of [`adaptive_avg_pool2d`], and of [`adaptive_avg_pool1d`](super::adaptive_avg_pool1d()).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdaptiveAvgPool2d {
-    /// How many along height and width.
-    pub output: [usize; 2],
+pub struct AdaptiveAvgPool<const AXES: usize> {
+    /// How many along height and width, or along the length.
+    pub output: [usize; AXES],
 }
 
-impl AdaptiveAvgPool2d {
+/// The bins of [`adaptive_avg_pool2d`].
+pub type AdaptiveAvgPool2d = AdaptiveAvgPool<2>;
+
+impl<const AXES: usize> AdaptiveAvgPool<AXES> {
     /// One bin: the mean of each plane.
-    pub const GLOBAL: Self = Self { output: [1, 1] };
+    pub const GLOBAL: Self = Self { output: [1; AXES] };
 }
 
 /// The mean over bins: bin `i` of `n` along an axis of `N` pixels holds those from `⌊i·N / n⌋` to below `⌈(i + 1)·N / n⌉`.
@@ -39,12 +43,8 @@ pub fn adaptive_avg_pool2d(x: &Tensor, options: AdaptiveAvgPool2d) -> Result<Ten
     if let Some(half) = half_precision("adaptive_avg_pool2d", &[x])? {
         return adaptive_avg_pool2d(&widen(x)?, options)?.to_dtype(half);
     }
-    let (lead, input) = image_sizes("adaptive_avg_pool2d", x)?;
-    let output = options.output;
-    ensure!(!output.contains(&0), "adaptive_avg_pool2d: output must be at least 1 × 1, got {output:?}");
-    let bins = [0, 1].map(|axis| Bins { input: input[axis], output: output[axis] });
-    let plan = Binned { lead, bins };
-    if on_cpu(&[x]) { apply1(plan, x) } else { portable(x, bins) }
+    let binned = Binned::new("adaptive_avg_pool2d", x, options.output)?;
+    if on_cpu(&[x]) { apply1(Means(binned), x) } else { portable(x, binned) }
 }
 
 impl Module for AdaptiveAvgPool2d {
@@ -53,57 +53,24 @@ impl Module for AdaptiveAvgPool2d {
     }
 }
 
-/// The bins along one axis.
 #[derive(Clone, Copy)]
-struct Bins {
-    input: usize,
-    output: usize,
-}
+pub(super) struct Means(pub(super) Binned);
 
-impl Bins {
-    /// The pixels of bin `i`.
-    fn pixels(&self, i: usize) -> Range<usize> {
-        i * self.input / self.output..((i + 1) * self.input).div_ceil(self.output)
-    }
-
-    /// The bins that hold `pixel`.
-    fn holding(&self, pixel: usize) -> Range<usize> {
-        pixel * self.output / self.input..((pixel + 1) * self.output).div_ceil(self.input)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Binned {
-    lead: [usize; 2],
-    bins: [Bins; 2],
-}
-
-impl Binned {
-    /// Pixels of a plane before and after.
-    fn planes(&self) -> [usize; 2] {
-        let [down, right] = self.bins;
-        [down.input * right.input, down.output * right.output]
-    }
-
-    /// Elementary operations of a pass.
-    fn work(&self) -> usize {
-        let [b, c] = self.lead;
-        let [before, after] = self.planes();
-        b * c * (before + after)
-    }
-}
-
-impl Kernel<1> for Binned {
+impl Kernel<1> for Means {
     const NAME: &'static str = "adaptive_avg_pool2d";
 
     fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
-        let ([b, c], [down, right], [plane, binned]) = (self.lead, self.bins, self.planes());
+        let (b, [plane, binned]) = (self.0, self.0.planes());
+        if binned == 1 {
+            return Ok((mean_of_rows(&x.data, plane), b.output().into()));
+        }
+        let [down, right] = b.bins;
         let start = |row: usize| row * right.input;
         let rows: Vec<Vec<usize>> = (0..down.output).map(|o| down.pixels(o).map(start).collect()).collect();
         let columns: Vec<Range<usize>> = (0..right.output).map(|o| right.pixels(o)).collect();
         let y = collect_chunks(
-            [b * c, binned],
-            self.work(),
+            [b.count(), binned],
+            b.work(),
             || (vec![T::ZERO; right.input], vec![T::ZERO; binned]),
             |(sum, y), i| {
                 vectorised(
@@ -121,11 +88,11 @@ impl Kernel<1> for Binned {
                 y
             },
         );
-        Ok((y, (b, c, down.output, right.output).into()))
+        Ok((y, b.output().into()))
     }
 
     fn backward(&self, _x: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        Ok([Some(detached1(Gradient(*self), dy)?)])
+        Ok([Some(detached1(Gradient(self.0), dy)?)])
     }
 }
 
@@ -137,12 +104,16 @@ impl Kernel<1> for Gradient {
     const NAME: &'static str = "adaptive_avg_pool2d-dx";
 
     fn forward<T: Element>(&self, [dy]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
-        let ([b, c], [down, right], [plane, binned]) = (self.0.lead, self.0.bins, self.0.planes());
+        let (b, [plane, binned]) = (self.0, self.0.planes());
+        if binned == 1 {
+            return Ok((rows_of(&dy.data, plane), b.input().into()));
+        }
+        let [down, right] = b.bins;
         let start = |row: usize| row * right.input;
         let rows: Vec<Vec<usize>> = (0..down.input).map(|r| down.holding(r).map(start).collect()).collect();
         let dx = collect_chunks(
-            [b * c, plane],
-            self.0.work(),
+            [b.count(), plane],
+            b.work(),
             || (vec![T::ZERO; down.output * right.input], vec![T::ZERO; plane]),
             |(sums, dx), i| {
                 vectorised(
@@ -165,26 +136,68 @@ impl Kernel<1> for Gradient {
                 dx
             },
         );
-        Ok((dx, (b, c, down.input, right.input).into()))
+        Ok((dx, b.input().into()))
     }
 }
 
+/// The mean of each `len` elements.
+fn mean_of_rows<T: Element>(x: &[T], len: usize) -> Vec<T> {
+    let many = (CHUNK / len).max(1);
+    by_chunks(x.len() / len, many, x.len(), |i, y| {
+        vectorised(
+            #[inline(always)]
+            || {
+                y.fill(
+                    #[inline(always)]
+                    |j| T::of(sum(&x[(i * many + j) * len..][..len], |x| x) / len as f64),
+                );
+            },
+        );
+    })
+}
+
+/// `len` times the `len`th part of each element: the gradient of a mean.
+fn rows_of<T: Element>(dy: &[T], len: usize) -> Vec<T> {
+    let many = (CHUNK / len).max(1);
+    let count = T::of(len as f64);
+    by_chunks(dy.len() * len, many * len, dy.len() * len, |i, dx| {
+        vectorised(
+            #[inline(always)]
+            || {
+                dx.fill_parts(
+                    len,
+                    #[inline(always)]
+                    |j, row| {
+                        let share = dy[i * many + j] / count;
+                        row.fill(
+                            #[inline(always)]
+                            |_| share,
+                        );
+                    },
+                );
+            },
+        );
+    })
+}
+
 /// The same function from differentiable Candle operations: other devices and types, and the kernel's oracle.
-fn portable(x: &Tensor, [down, right]: [Bins; 2]) -> Result<Tensor> {
+pub(super) fn portable(x: &Tensor, Binned { bins: [down, right], .. }: Binned) -> Result<Tensor> {
     means(&means(x, 2, down)?, 3, right)
 }
 
 /// The mean of each bin along `axis`.
 fn means(x: &Tensor, axis: usize, bins: Bins) -> Result<Tensor> {
+    if bins.output == 1 {
+        return x.mean_keepdim(axis);
+    }
     let along = |values: Vec<f64>| -> Result<Tensor> {
         let mut dims = [1; 4];
         dims[axis] = bins.output;
         Tensor::from_vec(values, &dims, x.device())?.to_dtype(x.dtype())
     };
     let pixels: Vec<Range<usize>> = (0..bins.output).map(|i| bins.pixels(i)).collect();
-    let longest = pixels.iter().map(Range::len).max().unwrap_or(0);
     let mut sum: Option<Tensor> = None;
-    for k in 0..longest {
+    for k in 0..bins.longest() {
         // Shorter bins read their last pixel once more, and leave it out.
         let at = pixels.iter().map(|bin| (bin.start + k).min(bin.end - 1) as u32);
         let tap = x.index_select(&Tensor::from_iter(at, x.device())?, axis)?;
@@ -236,28 +249,13 @@ mod tests {
     }
 
     #[test]
-    fn bins_and_pixels_know_each_other() {
-        for (input, output) in (1..12).flat_map(|i| (1..12).map(move |o| (i, o))) {
-            let bins = Bins { input, output };
-            for pixel in 0..input {
-                let found = (0..output).filter(|&o| bins.pixels(o).contains(&pixel)).collect::<Vec<_>>();
-                assert_eq!(
-                    bins.holding(pixel).collect::<Vec<_>>(),
-                    found,
-                    "{input} to {output}, pixel {pixel}"
-                );
-            }
-        }
-    }
-
-    #[test]
     fn kernel_equals_portable() -> Result<()> {
         for &(shape, output) in CASES {
             for (dtype, tolerance) in [(DType::F64, 1e-14), (DType::F32, 1e-6)] {
                 let x = randn(1, &shape)?.to_dtype(dtype)?;
-                let bins = [0, 1].map(|axis| Bins { input: shape[2 + axis], output: output[axis] });
+                let binned = Binned::new("test", &x, output)?;
                 let ours = |x: &[Tensor]| adaptive_avg_pool2d(&x[0], AdaptiveAvgPool2d { output });
-                assert_same(ours, |x| portable(&x[0], bins), &[x], tolerance)
+                assert_same(ours, |x| portable(&x[0], binned), &[x], tolerance)
                     .map_err(|e| e.context(format!("{shape:?} to {output:?}")))?;
             }
         }

@@ -31,25 +31,40 @@ pub enum Divisor {
     Fixed(usize),
 }
 
-/// The windows of [`avg_pool2d`], `[height, width]`.
+/// The windows of [`avg_pool2d`], `[height, width]`, and of [`avg_pool1d`](super::avg_pool1d()), `[length]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AvgPool2d {
-    /// Height and width of a window, in pixels.
-    pub kernel: [usize; 2],
+pub struct AvgPool<const AXES: usize> {
+    /// Height and width of a window, or its length, in pixels.
+    pub kernel: [usize; AXES],
     /// From a window to the next, in pixels.
-    pub stride: [usize; 2],
+    pub stride: [usize; AXES],
     /// Pixels of zero added on either side, at most half the kernel.
-    pub padding: [usize; 2],
+    pub padding: [usize; AXES],
     /// What becomes of pixels at the lower and right edge that do not fill a stride.
     pub rounding: Rounding,
     /// What sums are divided by.
     pub divisor: Divisor,
 }
 
-impl AvgPool2d {
+/// The windows of [`avg_pool2d`].
+pub type AvgPool2d = AvgPool<2>;
+
+impl<const AXES: usize> AvgPool<AXES> {
     /// Windows side by side: the stride is the kernel. Other options by struct update.
-    pub const fn new(kernel: [usize; 2]) -> Self {
-        Self { kernel, stride: kernel, padding: [0, 0], rounding: Rounding::Floor, divisor: Divisor::Window }
+    pub const fn new(kernel: [usize; AXES]) -> Self {
+        let padding = [0; AXES];
+        Self { kernel, stride: kernel, padding, rounding: Rounding::Floor, divisor: Divisor::Window }
+    }
+
+    /// The windows along one axis.
+    pub(super) fn window(&self, axis: usize) -> Window {
+        Window {
+            kernel: self.kernel[axis],
+            stride: self.stride[axis],
+            dilation: 1,
+            padding: [self.padding[axis]; 2],
+            rounding: self.rounding,
+        }
     }
 }
 
@@ -65,13 +80,8 @@ pub fn avg_pool2d(x: &Tensor, options: AvgPool2d) -> Result<Tensor> {
     if let Some(half) = half_precision("avg_pool2d", &[x])? {
         return avg_pool2d(&widen(x)?, options)?.to_dtype(half);
     }
-    ensure!(
-        options.divisor != Divisor::Fixed(0),
-        "avg_pool2d: divisor must not be zero, got {:?}",
-        options.divisor
-    );
-    let pooling = Pooling::new("avg_pool2d", x, windows(options))?;
-    let plan = Average { pooling, divisor: options.divisor };
+    let pooling = Pooling::new("avg_pool2d", x, [options.window(0), options.window(1)])?;
+    let plan = Average::new("avg_pool2d", pooling, options.divisor)?;
     if on_cpu(&[x]) { apply1(plan, x) } else { portable(x, plan) }
 }
 
@@ -81,24 +91,18 @@ impl Module for AvgPool2d {
     }
 }
 
-/// The windows along height and width.
-fn windows(o: AvgPool2d) -> [Window; 2] {
-    [0, 1].map(|axis| Window {
-        kernel: o.kernel[axis],
-        stride: o.stride[axis],
-        dilation: 1,
-        padding: [o.padding[axis]; 2],
-        rounding: o.rounding,
-    })
-}
-
 #[derive(Clone, Copy)]
-struct Average {
+pub(super) struct Average {
     pooling: Pooling,
     divisor: Divisor,
 }
 
 impl Average {
+    pub(super) fn new(who: &str, pooling: Pooling, divisor: Divisor) -> Result<Self> {
+        ensure!(divisor != Divisor::Fixed(0), "{who}: divisor must not be zero, got {divisor:?}");
+        Ok(Self { pooling, divisor })
+    }
+
     /// What the sum over window `[i, j]` is divided by.
     fn divisor(&self, at: [usize; 2]) -> f64 {
         let pixels = |axis: usize| {
@@ -144,7 +148,7 @@ impl Kernel<1> for Average {
 }
 
 /// The same function from differentiable Candle operations: other devices and types, and the kernel's oracle.
-fn portable(x: &Tensor, a: Average) -> Result<Tensor> {
+pub(super) fn portable(x: &Tensor, a: Average) -> Result<Tensor> {
     let mut taps = a.pooling.taps(x, 0.0)?.into_iter();
     let Some((_, mut sum)) = taps.next() else { unreachable!("a window has a tap") };
     for (_, tap) in taps {
@@ -219,7 +223,7 @@ mod tests {
             for (dtype, tolerance) in [(DType::F64, 1e-14), (DType::F32, 1e-6)] {
                 let x = randn(1, &shape)?.to_dtype(dtype)?;
                 let oracle = |x: &Tensor| {
-                    let pooling = Pooling::new("test", x, windows(options))?;
+                    let pooling = Pooling::new("test", x, [options.window(0), options.window(1)])?;
                     portable(x, Average { pooling, divisor: options.divisor })
                 };
                 assert_same(|x| avg_pool2d(&x[0], options), |x| oracle(&x[0]), &[x], tolerance)

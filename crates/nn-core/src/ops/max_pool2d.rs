@@ -6,40 +6,58 @@
 //! as larger than any number, and the last one of a window takes the gradient.
 
 mod gradient;
+mod place;
 mod scan;
 
 use candle_core::{Device, Module, Result, Shape, Tensor};
 
 use self::gradient::Gradient;
+use self::place::{Place, Places};
 use self::scan::Scan;
-use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
+use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
 use super::pooling::Pooling;
 use super::precision::{half_precision, widen};
+use super::saved::Saved;
 use super::window::{Rounding, Window};
 use crate::cpu::Element;
-use crate::cpu::parallel::collect_chunks;
+use crate::cpu::parallel::collect_pairs;
 use crate::cpu::simd::vectorised;
 use crate::ensure;
 
-/// The windows of [`max_pool2d`], `[height, width]`.
+/// The windows of [`max_pool2d`], `[height, width]`, and of [`max_pool1d`](super::max_pool1d()), `[length]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MaxPool2d {
+pub struct MaxPool<const AXES: usize> {
     /// Taps of a window.
-    pub kernel: [usize; 2],
+    pub kernel: [usize; AXES],
     /// From a window to the next, in pixels.
-    pub stride: [usize; 2],
+    pub stride: [usize; AXES],
     /// Pixels of −∞ added on either side, at most half the kernel.
-    pub padding: [usize; 2],
+    pub padding: [usize; AXES],
     /// From a tap to the next, in pixels.
-    pub dilation: [usize; 2],
+    pub dilation: [usize; AXES],
     /// What becomes of pixels at the lower and right edge that do not fill a stride.
     pub rounding: Rounding,
 }
 
-impl MaxPool2d {
+/// The windows of [`max_pool2d`].
+pub type MaxPool2d = MaxPool<2>;
+
+impl<const AXES: usize> MaxPool<AXES> {
     /// Windows side by side: the stride is the kernel. Other options by struct update.
-    pub const fn new(kernel: [usize; 2]) -> Self {
-        Self { kernel, stride: kernel, padding: [0, 0], dilation: [1, 1], rounding: Rounding::Floor }
+    pub const fn new(kernel: [usize; AXES]) -> Self {
+        let (padding, dilation) = ([0; AXES], [1; AXES]);
+        Self { kernel, stride: kernel, padding, dilation, rounding: Rounding::Floor }
+    }
+
+    /// The windows along one axis.
+    pub(super) fn window(&self, axis: usize) -> Window {
+        Window {
+            kernel: self.kernel[axis],
+            stride: self.stride[axis],
+            dilation: self.dilation[axis],
+            padding: [self.padding[axis]; 2],
+            rounding: self.rounding,
+        }
     }
 }
 
@@ -55,33 +73,25 @@ pub fn max_pool2d(x: &Tensor, options: MaxPool2d) -> Result<Tensor> {
     if let Some(half) = half_precision("max_pool2d", &[x])? {
         return max_pool2d(&widen(x)?, options)?.to_dtype(half);
     }
-    let p = Pooling::new("max_pool2d", x, windows(options))?;
+    let p = Pooling::new("max_pool2d", x, [options.window(0), options.window(1)])?;
+    check_sight("max_pool2d", &p)?;
+    if on_cpu(&[x]) { apply1(Maxima::new(p, x), x) } else { portable(x, p) }
+}
+
+/// Demands that each window has a pixel, so that it has a maximum, and no more taps than can be told apart.
+pub(super) fn check_sight(who: &str, p: &Pooling) -> Result<()> {
     for axis in 0..2 {
         let blind = (0..p.output[axis]).any(|o| p.windows[axis].taps(p.input[axis], o).is_empty());
         ensure!(
             !blind,
-            "max_pool2d: every window must see a pixel, got dilation {:?} on {:?}",
-            options.dilation,
-            x.dims()
+            "{who}: every window must see a pixel, got dilation {} on {} pixels",
+            p.windows[axis].dilation,
+            p.input[axis]
         );
     }
-    let span = p.windows[0].span().saturating_mul(p.input[1]).saturating_add(p.windows[1].span());
-    ensure!(
-        u32::try_from(span).is_ok(),
-        "max_pool2d: a window must reach over less than 2³² pixels, got {span}"
-    );
-    if on_cpu(&[x]) { apply1(Maxima(p), x) } else { portable(x, p) }
-}
-
-/// The windows along height and width.
-fn windows(o: MaxPool2d) -> [Window; 2] {
-    [0, 1].map(|axis| Window {
-        kernel: o.kernel[axis],
-        stride: o.stride[axis],
-        dilation: o.dilation[axis],
-        padding: [o.padding[axis]; 2],
-        rounding: o.rounding,
-    })
+    let taps = p.windows[0].kernel.saturating_mul(p.windows[1].kernel);
+    ensure!(u32::try_from(taps).is_ok(), "{who}: a window must have less than 2³² taps, got {taps}");
+    Ok(())
 }
 
 impl Module for MaxPool2d {
@@ -90,41 +100,63 @@ impl Module for MaxPool2d {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Maxima(Pooling);
+#[derive(Clone)]
+pub(super) struct Maxima {
+    pooling: Pooling,
+    places: Saved<Places>,
+}
+
+impl Maxima {
+    pub(super) fn new(pooling: Pooling, x: &Tensor) -> Self {
+        Self { pooling, places: Saved::for_gradients_of(&[x]) }
+    }
+
+    /// The maxima of all planes, and their places.
+    fn scan<T: Element, P: Place>(&self, x: &[T]) -> (Vec<T>, Vec<P>) {
+        let p = self.pooling;
+        collect_pairs(
+            p.planes(),
+            [p.pooled(); 2],
+            p.work(),
+            || Scan::<T, P>::new(p),
+            |scan, i| {
+                vectorised(
+                    #[inline(always)]
+                    || scan.plane(&x[i * p.plane()..][..p.plane()]),
+                );
+                (&scan.y, &scan.places)
+            },
+        )
+    }
+}
 
 impl Kernel<1> for Maxima {
     const NAME: &'static str = "max_pool2d";
 
     fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
-        let p = self.0;
-        let y = collect_chunks(
-            [p.planes(), p.pooled()],
-            p.work(),
-            || (Scan::<T, ()>::new(p), vec![T::ZERO; p.pooled()]),
-            |(scan, y), i| {
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        scan.columns(&x.data[i * p.plane()..][..p.plane()]);
-                        for (o, y) in y.chunks_exact_mut(p.output[1]).enumerate() {
-                            scan.row(o, y, &mut vec![(); p.output[1]]);
-                        }
-                    },
-                );
-                y
-            },
-        );
-        Ok((y, p.shape()))
+        let [down, right] = self.pooling.windows;
+        let y = if !self.places.is_wanted() {
+            self.scan::<T, ()>(&x.data).0
+        } else if down.kernel * right.kernel <= 1 << u8::BITS {
+            let (y, places) = self.scan(&x.data);
+            self.places.keep(Places::Few(places));
+            y
+        } else {
+            let (y, places) = self.scan(&x.data);
+            self.places.keep(Places::Many(places));
+            y
+        };
+        Ok((y, self.pooling.shape()))
     }
 
-    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        Ok([Some(detached2(Gradient(self.0), x, dy)?)])
+    fn backward(&self, _x: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let gradient = Gradient { pooling: self.pooling, places: self.places.clone() };
+        Ok([Some(detached1(gradient, dy)?)])
     }
 }
 
 /// The same function from differentiable Candle operations: other devices and types, and the kernel's oracle.
-fn portable(x: &Tensor, p: Pooling) -> Result<Tensor> {
+pub(super) fn portable(x: &Tensor, p: Pooling) -> Result<Tensor> {
     let mut best = Tensor::full(f64::NEG_INFINITY, p.shape(), x.device())?.to_dtype(x.dtype())?;
     for (tap, x) in p.taps(x, f64::NEG_INFINITY)? {
         // NaN wins, and so does the first pixel, though it be −∞ itself: it is better than padding.
@@ -208,7 +240,7 @@ mod tests {
                 // Values are equal; gradients of overlapping windows add up in another order.
                 for (dtype, rounding) in [(DType::F64, 1e-14), (DType::F32, 1e-6)] {
                     let x = [x.to_dtype(dtype)?];
-                    let p = Pooling::new("test", &x[0], windows(options))?;
+                    let p = Pooling::new("test", &x[0], [options.window(0), options.window(1)])?;
                     let (y, dx) = with_gradients(|x| max_pool2d(&x[0], options), &x)?;
                     let (oracle, expected) = with_gradients(|x| portable(&x[0], p), &x)?;
                     let at = |e: candle_core::Error| e.context(format!("{shape:?} {options:?}"));
@@ -311,7 +343,7 @@ mod tests {
             (
                 vec![1, 1, 1, 9],
                 MaxPool2d { padding: [1, 1], dilation: [3, 3], rounding: Rounding::Ceil, ..PLAIN },
-                "every window must see a pixel, got dilation [3, 3]",
+                "every window must see a pixel, got dilation 3 on 1 pixels",
             ),
         ] {
             let x = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;

@@ -1,9 +1,17 @@
-//! What the pooling ops share: the checks of their options, and windows made of Candle's own operations.
+//! What the pooling ops share: the checks of their options, windows made of Candle's own operations, and sequences seen
+//! as images of one row.
+
+use std::ops::Range;
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::window::Window;
+use super::kernel::{Kernel, View};
+use super::window::{Rounding, Window};
+use crate::cpu::Element;
 use crate::ensure;
+
+/// Pixels that are worked on together, roughly: with what becomes of them they stay in the first-level cache.
+pub(crate) const BAND: usize = 4096;
 
 /// Checked windows on the planes of `[B, C, H, W]`, and the sizes that follow from them.
 #[derive(Clone, Copy, Debug)]
@@ -19,10 +27,28 @@ pub(crate) struct Pooling {
 }
 
 impl Pooling {
+    /// Windows on images.
     pub(crate) fn new(who: &str, x: &Tensor, windows: [Window; 2]) -> Result<Self> {
         let (lead, input) = image_sizes(who, x)?;
+        Self::checked(who, lead, input, windows, ["height", "width"])
+    }
+
+    /// Windows on sequences, which are images of one row.
+    pub(crate) fn of_rows(who: &str, x: &Tensor, window: Window) -> Result<Self> {
+        let (lead, input) = sequence_sizes(who, x)?;
+        let row = Window { kernel: 1, stride: 1, dilation: 1, padding: [0, 0], rounding: Rounding::Floor };
+        Self::checked(who, lead, input, [row, window], ["height", "length"])
+    }
+
+    fn checked(
+        who: &str,
+        lead: [usize; 2],
+        input: [usize; 2],
+        windows: [Window; 2],
+        axes: [&str; 2],
+    ) -> Result<Self> {
         let mut output = [0; 2];
-        for (i, axis) in ["height", "width"].into_iter().enumerate() {
+        for (i, axis) in axes.into_iter().enumerate() {
             let Window { kernel, padding: [padding, _], .. } = windows[i];
             output[i] = windows[i].count(who, axis, input[i])?;
             ensure!(
@@ -54,6 +80,12 @@ impl Pooling {
         (b, c, h, w).into()
     }
 
+    /// `[B, C, L']`
+    pub(crate) fn sequences(&self) -> Shape {
+        let ([b, c], [_, l]) = (self.lead, self.output);
+        (b, c, l).into()
+    }
+
     /// `[B, C, H, W]`
     pub(crate) fn input_shape(&self) -> Shape {
         let ([b, c], [h, w]) = (self.lead, self.input);
@@ -63,6 +95,13 @@ impl Pooling {
     /// Elementary operations of a pass: a window's rows and columns are worked off apart.
     pub(crate) fn work(&self) -> usize {
         self.planes() * (self.plane() + self.pooled() * (self.windows[0].kernel + self.windows[1].kernel))
+    }
+
+    /// The rows of windows, in bands.
+    pub(crate) fn bands(&self) -> impl Iterator<Item = Range<usize>> {
+        let (down, count) = (self.windows[0], self.output[0]);
+        let many = (BAND / self.input[1]).saturating_sub(down.span()) / down.stride + 1;
+        (0..count).step_by(many).map(move |o| o..(o + many).min(count))
     }
 
     /// The pixel under each tap `[m, n]`, for all windows `[B, C, H', W']` at once, in row-major order of the taps.
@@ -111,4 +150,36 @@ pub(crate) fn image_sizes(who: &str, x: &Tensor) -> Result<([usize; 2], [usize; 
     };
     ensure!(c * h * w > 0, "{who}: x must have channels, height and width, got {:?}", x.dims());
     Ok(([b, c], [h, w]))
+}
+
+/// Batch and channels, height and width of sequences `[B, C, L]` as images of one row.
+///
+/// # Errors
+/// If `x` is not `[B, C, L]`, or empty other than by its batch.
+pub(crate) fn sequence_sizes(who: &str, x: &Tensor) -> Result<([usize; 2], [usize; 2])> {
+    let &[b, c, l] = x.dims() else { candle_core::bail!("{who}: x must be [B, C, L], got {:?}", x.dims()) };
+    ensure!(c * l > 0, "{who}: x must have channels and a length, got {:?}", x.dims());
+    Ok(([b, c], [1, l]))
+}
+
+/// A kernel for images that holds their sizes itself, on a tensor of the same elements in another shape.
+#[derive(Clone)]
+pub(crate) struct Reshaped<K> {
+    pub(crate) kernel: K,
+    /// Of the output.
+    pub(crate) shape: Shape,
+}
+
+impl<K: Kernel<1>> Kernel<1> for Reshaped<K> {
+    const NAME: &'static str = K::NAME;
+
+    fn forward<T: Element>(&self, xs: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
+        let (y, _) = self.kernel.forward(xs)?;
+        Ok((y, self.shape.clone()))
+    }
+
+    fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let [dx] = self.kernel.backward([x], y, dy)?;
+        Ok([dx.map(|dx| dx.reshape(x.shape())).transpose()?])
+    }
 }

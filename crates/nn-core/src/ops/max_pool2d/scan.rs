@@ -1,49 +1,38 @@
-//! The walk over windows that forward and backward share.
+//! The walk over the windows of a plane.
 
+use std::ops::Range;
+
+use super::place::Place;
 use crate::cpu::Element;
 use crate::cpu::phases::Phases;
 use crate::cpu::simd::block;
 use crate::ops::pooling::Pooling;
 
-/// The place of a pixel, counted from the start of its window; nothing where nobody asks for it.
-pub(super) trait Place: Copy + Send + Sync {
-    fn at(offset: usize) -> Self;
-    fn plus(self, offset: Self) -> Self;
-}
-
-impl Place for u32 {
-    #[inline(always)]
-    fn at(offset: usize) -> Self {
-        offset as u32
-    }
-
-    #[inline(always)]
-    fn plus(self, offset: Self) -> Self {
-        self.wrapping_add(offset)
-    }
-}
-
-impl Place for () {
-    #[inline(always)]
-    fn at(_: usize) {}
-
-    #[inline(always)]
-    fn plus(self, (): Self) {}
-}
-
-/// The only walk over windows there is: forward reads the maxima it finds, backward their places.
+/// The maxima of one plane and their places.
 ///
 /// First the maxima of every row of pixels under every window, then of the rows of a window: in this order the first
 /// of equal maxima is the first in row-major order.
 pub(super) struct Scan<T, P> {
     phases: Phases,
+    bands: Vec<Band<P>>,
+    /// The pixels of a band.
     buffer: Vec<T>,
-    /// The taps along the width, in `buffer` and `places`.
+    /// The taps along the width, in `buffer` and `firsts`.
     taps: Vec<Tap<P>>,
-    /// The places of tap 0, that is of the first pixel if the tap sees none, and zeros for the other taps.
-    places: Vec<P>,
+    /// For tap 0, the first one that sees a pixel; and zeros for the other taps.
+    firsts: Vec<P>,
+    /// The maxima of a band's rows of pixels, and their places.
     best: Vec<T>,
     place: Vec<P>,
+    columns: usize,
+    pub(super) y: Vec<T>,
+    pub(super) places: Vec<P>,
+}
+
+/// Rows of windows that are worked on together.
+struct Band<P> {
+    /// The pixels that they see.
+    pixels: Range<usize>,
     /// The rows of pixels that each row of windows sees, in `best` and `place`.
     rows: Vec<Vec<Tap<P>>>,
 }
@@ -52,49 +41,69 @@ pub(super) struct Scan<T, P> {
 struct Tap<P> {
     /// Where the pixels start.
     values: usize,
-    /// Where their places start, counted from the start of the window but for `offset`.
+    /// Where their places start, to which `number` is added.
     places: usize,
-    offset: P,
+    number: P,
 }
 
 impl<T: Element, P: Place> Scan<T, P> {
     pub(super) fn new(p: Pooling) -> Self {
-        let ([height, width], [down, right]) = (p.input, p.windows);
-        let phases = Phases::new(right, height, width, p.output[1]);
+        let ([_, width], [_, columns], [_, right]) = (p.input, p.output, p.windows);
+        let pitch = Phases::new(right, 1, width, columns).pitch();
+        let bands: Vec<Band<P>> = p.bands().map(|rows| Band::new(p, rows, pitch)).collect();
+        let rows = bands.iter().map(|band| band.pixels.len() / width).max().unwrap_or(0);
+        let phases = Phases::new(right, rows, width, columns);
         let tap = |t: usize| {
             let places = if t == 0 { 0 } else { phases.phase() };
-            Tap { values: phases.tap(t).start, places, offset: P::at(t * right.dilation) }
+            Tap { values: phases.tap(t).start, places, number: P::at(t) }
         };
-        let first = |i: usize| if i < p.output[1] { right.taps(width, i).start * right.dilation } else { 0 };
-        let mut places: Vec<P> = (0..phases.phase()).map(|i| P::at(first(i % phases.pitch()))).collect();
-        places.resize(2 * phases.phase(), P::at(0));
-        let row = |o: usize, m: usize| {
-            let below = m * down.dilation;
-            let start = (down.start(o) + below as isize) as usize * phases.pitch();
-            Tap { values: start, places: start, offset: P::at(below * width) }
-        };
+        let first = |i: usize| if i < columns { right.taps(width, i).start } else { 0 };
+        let mut firsts: Vec<P> = (0..phases.phase()).map(|i| P::at(first(i % pitch))).collect();
+        firsts.resize(2 * phases.phase(), P::at(0));
         Self {
             phases,
+            bands,
             buffer: phases.buffer(T::NEG_INFINITY),
             taps: (0..right.kernel).map(tap).collect(),
-            places,
+            firsts,
             best: vec![T::ZERO; phases.phase()],
             place: vec![P::at(0); phases.phase()],
-            rows: (0..p.output[0]).map(|o| down.taps(height, o).map(|m| row(o, m)).collect()).collect(),
+            columns,
+            y: vec![T::ZERO; p.pooled()],
+            places: vec![P::at(0); p.pooled()],
         }
     }
 
-    /// Finds the maximum of each row of pixels under each window.
+    /// Finds the maxima of a plane.
     #[inline(always)]
-    pub(super) fn columns(&mut self, x: &[T]) {
-        self.phases.split(x, &mut self.buffer);
-        maxima(&self.taps, (&self.buffer, &self.places), (&mut self.best, &mut self.place));
+    pub(super) fn plane(&mut self, x: &[T]) {
+        let mut y = self.y.chunks_exact_mut(self.columns).zip(self.places.chunks_exact_mut(self.columns));
+        for band in &self.bands {
+            self.phases.split(&x[band.pixels.clone()], &mut self.buffer);
+            maxima(&self.taps, (&self.buffer, &self.firsts), (&mut self.best, &mut self.place));
+            for (taps, (y, places)) in band.rows.iter().zip(&mut y) {
+                maxima(taps, (&self.best, &self.place), (y, places));
+            }
+        }
     }
+}
 
-    /// Finds the maximum of each window of row `o`, from those of its rows of pixels.
-    #[inline(always)]
-    pub(super) fn row(&self, o: usize, best: &mut [T], place: &mut [P]) {
-        maxima(&self.rows[o], (&self.best, &self.place), (best, place));
+impl<P: Place> Band<P> {
+    /// Some rows of windows; rows of what they see follow each other at `pitch`.
+    fn new(p: Pooling, rows: Range<usize>, pitch: usize) -> Self {
+        let ([height, width], [down, right]) = (p.input, p.windows);
+        let row = |o: usize, m: usize| (down.start(o) + (m * down.dilation) as isize) as usize;
+        let seen = |o: usize| down.taps(height, o).map(move |m| (m, row(o, m)));
+        let (mut first, mut end) = (height, 0);
+        for (_, row) in rows.clone().flat_map(seen) {
+            (first, end) = (first.min(row), end.max(row + 1));
+        }
+        let tap = |(m, row): (usize, usize)| {
+            let start = (row - first) * pitch;
+            Tap { values: start, places: start, number: P::at(m * right.kernel) }
+        };
+        let rows = rows.map(|o| seen(o).map(tap).collect()).collect();
+        Self { pixels: first * width..end * width, rows }
     }
 }
 
@@ -122,13 +131,13 @@ fn blocks<T: Element, P: Place, const N: usize>(
         let at = start.min(best.len() - N);
         let mut b = block::<T, N>(x, taps[0].values + at);
         let mut p = block::<P, N>(places, taps[0].places + at);
-        p.iter_mut().for_each(|p| *p = p.plus(taps[0].offset));
+        p.iter_mut().for_each(|p| *p = p.plus(taps[0].number));
         for tap in &taps[1..] {
             let x = block::<T, N>(x, tap.values + at);
             let mut q = block::<P, N>(places, tap.places + at);
             // A loop for each step: of one loop over all of them the compiler makes branches, not vectors.
             let mut wins = [false; N];
-            q.iter_mut().for_each(|q| *q = q.plus(tap.offset));
+            q.iter_mut().for_each(|q| *q = q.plus(tap.number));
             for i in 0..N {
                 wins[i] = beats(x[i], b[i]);
             }
