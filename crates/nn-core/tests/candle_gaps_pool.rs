@@ -2,7 +2,8 @@
 
 use nn_core::candle_core::{DType, Device, Result, Tensor, Var};
 use nn_core::ops::{
-    AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, Rounding, adaptive_avg_pool2d, avg_pool2d, max_pool2d,
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool1d, MaxPool2d, Rounding, adaptive_avg_pool2d,
+    adaptive_max_pool2d, avg_pool2d, global_max_pool, max_pool1d, max_pool2d,
 };
 use nn_core::testing::{gradcheck, randn};
 
@@ -113,6 +114,28 @@ fn any_size_goes_into_any_number_of_bins() -> Result<()> {
     assert_eq!(values(&x.avg_pool2d((1, 5 / 3))?)?.len(), 5);
     let y = adaptive_avg_pool2d(&x, AdaptiveAvgPool2d { output: [1, 3] })?;
     assert_eq!(values(&y)?, [1.5, 3.0, 4.5]);
+    let y = adaptive_max_pool2d(&x, AdaptiveMaxPool2d { output: [1, 3] })?;
+    assert_eq!(values(&y)?, [2.0, 4.0, 5.0]);
+    Ok(())
+}
+
+/// A maximum over an axis hands its whole gradient to each of several equal maxima.
+#[test]
+fn a_global_maximum_has_one_gradient() -> Result<()> {
+    let x = Var::zeros((1, 1, 1, 4), DType::F64, &Device::Cpu)?;
+    assert_eq!(gradient(&x, |x| x.flatten_from(2)?.max(2))?, [1.0; 4], "{FIXED}");
+    assert_eq!(gradient(&x, global_max_pool)?, [1.0, 0.0, 0.0, 0.0]);
+    Ok(())
+}
+
+/// Sequences are pooled as images of one row, and there the gradients are wrong as ever.
+#[test]
+fn sequences_are_pooled() -> Result<()> {
+    let x = Var::from_tensor(&counting([1, 4])?.squeeze(2)?)?;
+    assert!(x.max_pool2d((1, 2)).is_err(), "{FIXED}");
+    let stock = gradient(&x, |x| x.unsqueeze(2)?.max_pool2d((1, 2)))?;
+    assert_eq!(stock, [0.0, 0.5, 0.0, 0.5], "{FIXED}");
+    assert_eq!(gradient(&x, |x| max_pool1d(x, MaxPool1d::new([2])))?, [0.0, 1.0, 0.0, 1.0]);
     Ok(())
 }
 

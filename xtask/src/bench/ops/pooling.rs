@@ -1,9 +1,19 @@
 //! Pooling.
 
-use nn_core::ops::{AvgPool2d, MaxPool2d, avg_pool2d, max_pool2d};
+use candle_core::Tensor;
+use nn_core::ops::{
+    AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool1d, MaxPool2d, adaptive_avg_pool2d,
+    adaptive_max_pool2d, avg_pool2d, global_avg_pool, global_max_pool, max_pool1d, max_pool2d,
+};
 
 use super::activation::{memory, size};
 use super::case::{Case, Work, trained};
+
+/// Input, bins: AlexNet's on a larger image, VGG's.
+const ADAPTIVE: &[([usize; 4], usize)] = &[([8, 256, 13, 13], 6), ([8, 512, 14, 14], 7)];
+
+/// The last layer of ResNet-50, the first squeeze of an SE-ResNet.
+const GLOBAL: &[[usize; 4]] = &[[8, 2048, 7, 7], [8, 64, 56, 56]];
 
 /// Input, kernel, stride, padding: stems of ResNet and AlexNet, VGG's, LeNet-5's, Inception's.
 const SIZES: &[([usize; 4], usize, usize, usize)] = &[
@@ -43,6 +53,45 @@ pub(super) fn cases() -> Vec<Case> {
         } else {
             case
         });
+    }
+    cases.extend(adaptive());
+    cases.extend(global());
+    let (dims, read) = ([64, 64, 512], memory(&[64, 64, 512]));
+    let (forward, both) = (Work::Bytes(1.5 * read), Work::Bytes(3.0 * read));
+    let ours = |x: &[Tensor]| max_pool1d(&x[0], MaxPool1d::new([2]));
+    let case = Case::new("max_pool1d", "64×64×512, k2 s2", [trained(&dims)], ours).work(forward, both);
+    cases.push(case.torch("F.max_pool1d(x[0], 2)"));
+    cases
+}
+
+fn adaptive() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for &(dims, bins) in ADAPTIVE {
+        let bytes = memory(&dims) + memory(&[dims[0], dims[1], bins, bins]);
+        let (forward, both) = (Work::Bytes(bytes), Work::Bytes(2.0 * bytes));
+        let (name, output) = (format!("{} → {bins}²", size(&dims)), [bins; 2]);
+        let ours = move |x: &[Tensor]| adaptive_avg_pool2d(&x[0], AdaptiveAvgPool2d { output });
+        let case = Case::new("adaptive_avg_pool2d", &name, [trained(&dims)], ours).work(forward, both);
+        cases.push(case.torch(format!("F.adaptive_avg_pool2d(x[0], {bins})")));
+        let ours = move |x: &[Tensor]| adaptive_max_pool2d(&x[0], AdaptiveMaxPool2d { output });
+        let case = Case::new("adaptive_max_pool2d", name, [trained(&dims)], ours).work(forward, both);
+        cases.push(case.torch(format!("F.adaptive_max_pool2d(x[0], {bins})")));
+    }
+    cases
+}
+
+fn global() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for dims in GLOBAL {
+        let bytes = memory(dims) + memory(&dims[..2]);
+        let (forward, both) = (Work::Bytes(bytes), Work::Bytes(2.0 * bytes));
+        let ours = |x: &[Tensor]| global_avg_pool(&x[0]);
+        let case = Case::new("global_avg_pool", size(dims), [trained(dims)], ours).work(forward, both);
+        cases.push(case.candle(|x| x[0].mean((2, 3))).torch("x[0].mean((2, 3))"));
+        let ours = |x: &[Tensor]| global_max_pool(&x[0]);
+        let case = Case::new("global_max_pool", size(dims), [trained(dims)], ours).work(forward, both);
+        let stock = |x: &[Tensor]| x[0].flatten_from(2)?.max(2);
+        cases.push(case.candle_forward(stock).torch("F.adaptive_max_pool2d(x[0], 1).flatten(1)"));
     }
     cases
 }
