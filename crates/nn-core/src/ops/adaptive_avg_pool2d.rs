@@ -14,7 +14,7 @@ use crate::cpu::blank::by_chunks;
 use crate::cpu::parallel::collect_chunks;
 use crate::cpu::phases::sum_taps;
 use crate::cpu::simd::vectorised;
-use crate::cpu::vector::{CHUNK, sum};
+use crate::cpu::vector::CHUNK;
 
 /// The bins of [`adaptive_avg_pool2d`], and of [`adaptive_avg_pool1d`](super::adaptive_avg_pool1d()).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,11 +149,51 @@ fn mean_of_rows<T: Element>(x: &[T], len: usize) -> Vec<T> {
             || {
                 y.fill(
                     #[inline(always)]
-                    |j| T::of(sum(&x[(i * many + j) * len..][..len], |x| x) / len as f64),
+                    |j| T::of(sum(&x[(i * many + j) * len..][..len]) / len as f64),
                 );
             },
         );
     })
+}
+
+/// Numbers that are added at once.
+const LANES: usize = 16;
+
+/// The sum of a row, which may be short: what does not fill a vector is added apart, so that the others stay in registers.
+///
+/// Four sums side by side, for an addition waits for the one before it; after 64 numbers each, they join one in `f64`.
+#[inline(always)]
+fn sum<T: Element>(x: &[T]) -> f64 {
+    let mut total = 0.0;
+    for piece in x.chunks(64 * 4 * LANES) {
+        let mut lanes = [[T::ZERO; LANES]; 4];
+        let (blocks, rest) = piece.as_chunks::<{ 4 * LANES }>();
+        for block in blocks {
+            for (lanes, x) in lanes.iter_mut().zip(block.as_chunks::<LANES>().0) {
+                add(lanes, x);
+            }
+        }
+        let (vectors, rest) = rest.as_chunks::<LANES>();
+        for x in vectors {
+            add(&mut lanes[0], x);
+        }
+        let [mut first, second, third, fourth] = lanes;
+        for lanes in [second, third, fourth] {
+            add(&mut first, &lanes);
+        }
+        let eight: [T; 8] = std::array::from_fn(|i| first[i] + first[i + 8]);
+        let four: [T; 4] = std::array::from_fn(|i| eight[i] + eight[i + 4]);
+        let rest = rest.iter().fold(T::ZERO, |sum, &x| sum + x);
+        total += ((four[0] + four[2]) + (four[1] + four[3]) + rest).to_f64();
+    }
+    total
+}
+
+#[inline(always)]
+fn add<T: Element>(sum: &mut [T; LANES], x: &[T; LANES]) {
+    for i in 0..LANES {
+        sum[i] += x[i];
+    }
 }
 
 /// `len` times the `len`th part of each element: the gradient of a mean.

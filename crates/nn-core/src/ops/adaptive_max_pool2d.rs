@@ -203,9 +203,7 @@ fn largest<T: Element>(x: &[T]) -> (T, u32) {
         for (start, x) in (LANES as u32..).step_by(LANES).zip(blocks) {
             update(&mut best, &mut from, x, start);
         }
-        for (i, (&x, &start)) in (0..).zip(best.iter().zip(&from)) {
-            top = better(top, (x, start + i));
-        }
+        top = join(best, std::array::from_fn(|i| from[i] + i as u32));
     }
     let start = (x.len() - rest.len()) as u32;
     (start..).zip(rest).fold(top, |top, (place, &x)| better(top, (x, place)))
@@ -227,14 +225,26 @@ fn update<T: Element, const N: usize>(best: &mut [T; N], from: &mut [u32; N], x:
     }
 }
 
+/// The maximum of all lanes and its place, by halves.
+#[inline(always)]
+fn join<T: Element>(mut best: [T; LANES], mut places: [u32; LANES]) -> (T, u32) {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            let pairs = [(best[i], places[i]), (best[i + half], places[i + half])];
+            (best[i], places[i]) = better(pairs[0], pairs[1]);
+        }
+        half /= 2;
+    }
+    (best[0], places[0])
+}
+
 /// The maximum of two numbers with their places, in whichever order they come.
 #[inline(always)]
 fn better<T: Element>(a: (T, u32), b: (T, u32)) -> (T, u32) {
-    let wins = match (is_nan(a.0), is_nan(b.0)) {
-        (false, false) => b.0 > a.0 || (b.0 == a.0 && b.1 < a.1),
-        (true, true) => b.1 > a.1,
-        (_, b) => b,
-    };
+    // Without branches: which of two pixels is larger is hard to predict.
+    let larger = (b.0 > a.0) | ((b.0 == a.0) & (b.1 < a.1));
+    let wins = larger | (is_nan(b.0) & (!is_nan(a.0) | (b.1 > a.1)));
     if wins { b } else { a }
 }
 

@@ -110,9 +110,12 @@ impl<P: Place> Band<P> {
 /// The first maximum over the taps of each window, and its place.
 #[inline(always)]
 fn maxima<T: Element, P: Place>(taps: &[Tap<P>], x: (&[T], &[P]), y: (&mut [T], &mut [P])) {
-    // Whole vectors even for short rows.
+    // Whole vectors even for short rows. Three taps, which most networks have, are a loop that the compiler unrolls.
     match y.0.len() {
-        16.. => blocks::<T, P, 16>(taps, x, y),
+        16.. => match <&[Tap<P>; 3]>::try_from(taps) {
+            Ok(taps) => blocks::<T, P, 16>(taps, x, y),
+            Err(_) => blocks::<T, P, 16>(taps, x, y),
+        },
         8.. => blocks::<T, P, 8>(taps, x, y),
         4.. => blocks::<T, P, 4>(taps, x, y),
         _ => blocks::<T, P, 1>(taps, x, y),
