@@ -63,6 +63,7 @@ const NO_OP: &[(&str, &str)] = &[
     ("saved", "what an op keeps for its backward pass; checked through each"),
     ("precision", "types; checked through every op"),
     ("padding", "an enum; checked through convolution and pooling"),
+    ("bins", "which pixels adaptive pooling takes together; checked through each such op"),
     ("pooling", "what the pooling ops share; checked through each"),
     ("pointwise", "the bridge of activations; checked through each"),
     ("loss", "the bridge of losses; checked through each"),

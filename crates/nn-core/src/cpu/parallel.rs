@@ -71,7 +71,7 @@ pub(crate) fn collect_pairs<A: Copy + Send + Sync, B: Copy + Send + Sync, S>(
         return (first, second);
     }
     let rooms = (&mut first.spare_capacity_mut()[..totals[0]], &mut second.spare_capacity_mut()[..totals[1]]);
-    let fill = |scratch: &mut S, (i, (a, b)): (usize, (&mut [MaybeUninit<A>], &mut [MaybeUninit<B>]))| {
+    let fill = |scratch: &mut S, (i, (a, b)): (usize, (Room<'_, A>, Room<'_, B>))| {
         let chunks = f(scratch, i);
         fill(a, chunks.0);
         fill(b, chunks.1);
@@ -93,8 +93,10 @@ pub(crate) fn collect_pairs<A: Copy + Send + Sync, B: Copy + Send + Sync, S>(
     (first, second)
 }
 
-/// Fills a stretch of new memory.
-fn fill<T: Copy>(room: &mut [MaybeUninit<T>], chunk: &[T]) {
+/// A stretch of new memory.
+type Room<'a, T> = &'a mut [MaybeUninit<T>];
+
+fn fill<T: Copy>(room: Room<'_, T>, chunk: &[T]) {
     assert_eq!(chunk.len(), room.len(), "a chunk of another length");
     // SAFETY: as many elements as there is room for; they are `Copy`, and apart, since one is borrowed mutably.
     unsafe { room.as_mut_ptr().cast::<T>().copy_from_nonoverlapping(chunk.as_ptr(), chunk.len()) };
