@@ -6,16 +6,16 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use nn_core::testing::{assert_close, randn};
 use nn_core::{Ctx, Layer, ParamStore, ops};
 use nn_tests::{Outputs, golden, models};
-use nn_vision::Entry;
+use nn_vision::{Entry, Network};
 
-fn build(entry: &Entry, num_classes: usize) -> Result<(ParamStore, Box<dyn Layer>)> {
+fn build(entry: &Entry, num_classes: usize) -> Result<(ParamStore, Network)> {
     let store = ParamStore::new(1);
     let model = (entry.build)(store.vb(DType::F32, &Device::Cpu), num_classes)?;
     Ok((store, model))
 }
 
 fn images(entry: &Entry, batch: usize) -> Result<Tensor> {
-    let [c, h, w] = entry.input;
+    let ([c, ..], [h, w]) = (entry.input, entry.least);
     randn(5, (batch, c, h, w))?.to_dtype(DType::F32)
 }
 

@@ -137,6 +137,12 @@ impl ParamStore {
         report
     }
 
+    /// Takes out every parameter and buffer of the layer called `layer`, so that another can be built in its place.
+    pub fn forget(&self, layer: &str) {
+        let inside = |name: &str| name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.'));
+        self.lock().retain(|name, _| !inside(name));
+    }
+
     fn assign(&self, tensors: &BTreeMap<String, Tensor>, report: &LoadReport) -> Result<()> {
         let entries = self.lock();
         for name in &report.matched {
@@ -274,6 +280,18 @@ mod tests {
         assert_eq!(values(&one, "b.weight"), values(&two, "b.weight"));
         assert_ne!(values(&one, "b.weight"), values(&other, "b.weight"));
         assert!(values(&one, "b.weight").iter().all(|v| v.abs() <= 0.5));
+        Ok(())
+    }
+
+    #[test]
+    fn a_forgotten_layer_can_be_built_with_another_shape() -> Result<()> {
+        let store = ParamStore::new(1);
+        model(&store)?;
+        store.forget("a");
+        let names: Vec<String> = store.tensors().into_keys().collect();
+        assert_eq!(names, ["b.weight"]);
+        store.vb(DType::F32, &Device::Cpu).pp("a").get(7, "weight")?;
+        assert_eq!(store.tensors()["a.weight"].dims(), [7]);
         Ok(())
     }
 

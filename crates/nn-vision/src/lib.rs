@@ -14,9 +14,14 @@
 //! # }
 //! ```
 
+pub mod cifar_resnet;
+mod classifier;
 pub mod cnn;
 pub mod lenet;
 pub mod preprocess;
+pub mod resnet;
+mod unit;
 mod zoo;
 
-pub use zoo::{Entry, ZOO, find};
+pub use classifier::Classifier;
+pub use zoo::{Entry, Network, entries, find};

@@ -1,0 +1,184 @@
+//! The large networks against torchvision and timm: `tests/golden/vision.py` draws the same parameters and images.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Result, Tensor};
+use nn_core::testing::assert_close;
+use nn_core::{Ctx, ParamStore, Random, ops};
+use nn_tests::{golden, large};
+use nn_vision::{Classifier, Entry, Network};
+use serde_json::Value;
+
+const BATCH: usize = 4;
+
+/// Outputs in f32 after up to 152 layers.
+const OUTPUTS: f64 = 1e-4;
+/// Gradients in f64: in f32 a rounding turns ReLUs on and off, and PyTorch's own two are 1e-2 apart.
+const GRADIENTS: f64 = 1e-6;
+
+/// Numbers in ±1 that belong to names.
+struct Pool {
+    root: Random,
+    numbers: Vec<f64>,
+}
+
+impl Pool {
+    fn new() -> Self {
+        let root = Random::new(1).at("vision");
+        let mut draws = root.at("pool").draws();
+        let numbers = (0..65_521).map(|_| f64::from(draws.uniform(-1.0, 1.0) as f32)).collect();
+        Self { root, numbers }
+    }
+
+    /// The pool read in a circle from a place that `name` decides, as `a + b · x`.
+    fn draw(&self, name: &str, dims: &[usize], [a, b]: [f64; 2]) -> Result<Tensor> {
+        let start = self.root.at(name).draws().below(self.numbers.len() as u32) as usize;
+        let circle = self.numbers.iter().cycle().skip(start).map(|x| (a + b * x) as f32);
+        let numbers: Vec<f32> = circle.take(dims.iter().product()).collect();
+        Tensor::from_vec(numbers, dims, &Device::Cpu)
+    }
+
+    fn fill(&self, store: &ParamStore, gain: f64) -> Result<()> {
+        for (name, var) in store.parameters().into_iter().chain(store.buffers()) {
+            let (dims, last) = (var.dims(), name.rsplit('.').next());
+            let line = match last {
+                Some("num_batches_tracked") => continue,
+                _ if dims.len() > 1 => {
+                    [0.0, (3.0 * gain / dims[1..].iter().product::<usize>() as f64).sqrt()]
+                }
+                Some("weight" | "running_var") => [1.0, 0.5],
+                _ => [0.0, 0.5],
+            };
+            var.set(&self.draw(&name, dims, line)?.to_dtype(var.dtype())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// A network with the golden parameters, its images, and what the reference makes of them.
+struct Case {
+    name: &'static str,
+    store: ParamStore,
+    network: Box<dyn Classifier>,
+    images: Tensor,
+    labels: Tensor,
+    tensors: BTreeMap<String, Tensor>,
+    about: Value,
+}
+
+impl Case {
+    fn new(entry: &Entry, dtype: DType) -> Result<Self> {
+        let (tensors, about) = golden(entry.name)?;
+        let number = |key: &str| about[key].as_f64().unwrap_or_else(|| panic!("{}: no {key}", entry.name));
+        let (gain, size) = (number("gain"), number("size") as usize);
+        let store = ParamStore::new(1);
+        let network = match (entry.build)(store.vb(dtype, &Device::Cpu), entry.num_classes)? {
+            Network::Classifier(network) => network,
+            Network::Other(_) => panic!("{} is no classifier", entry.name),
+        };
+        let pool = Pool::new();
+        pool.fill(&store, gain)?;
+        let images = pool.draw("images", &[BATCH, 3, size, size], [0.0, 1.0])?.to_dtype(dtype)?;
+        let mut draws = pool.root.at("labels").draws();
+        let labels: Vec<u32> = (0..BATCH).map(|_| draws.below(entry.num_classes as u32)).collect();
+        let labels = Tensor::new(labels, &Device::Cpu)?;
+        Ok(Self { name: entry.name, store, network, images, labels, tensors, about })
+    }
+
+    /// Demands that `ours` has the sketch of the reference: its norm, and numbers from everywhere.
+    fn compare(&self, ours: &Tensor, sketch: &Tensor, what: &str, tolerance: f64) -> Result<()> {
+        let ours = ours.flatten_all()?.to_dtype(DType::F64)?;
+        let sketch = sketch.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        let (n, numbers) = (ours.elem_count(), &sketch[1..]);
+        let norm = ours.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+        let typical = sketch[0] / (n as f64).sqrt();
+        let ours = ours.to_vec1::<f64>()?;
+        let sampled = (0..numbers.len()).map(|i| ours[i * n / numbers.len()]);
+        let off = sampled.zip(numbers).map(|(a, b)| (a - b).abs() / (typical + b.abs())).fold(0.0, f64::max);
+        let off = off.max((norm / sketch[0] - 1.0).abs());
+        assert!(off <= tolerance, "{}: {what} is {off:.1e} off", self.name);
+        Ok(())
+    }
+}
+
+/// All in one loop: drawing a hundred million start values takes longer than the checks.
+#[test]
+fn names_features_logits_and_new_heads() -> Result<()> {
+    for entry in large() {
+        let mut case = Case::new(entry, DType::F32)?;
+        names_and_shapes(&case, entry);
+        features_embedding_and_logits(&case)?;
+        new_head(&mut case)?;
+    }
+    Ok(())
+}
+
+fn names_and_shapes(case: &Case, entry: &Entry) {
+    let groups: Vec<(BTreeMap<String, Vec<usize>>, Vec<String>)> =
+        serde_json::from_value(case.about["layers"].clone()).expect("shapes and modules");
+    let mut reference = BTreeMap::new();
+    for (shapes, modules) in groups {
+        for module in modules {
+            let named = |(last, dims): (&String, &Vec<usize>)| {
+                let name = if module.is_empty() { last.clone() } else { format!("{module}.{last}") };
+                (name, dims.clone())
+            };
+            reference.extend(shapes.iter().map(named));
+        }
+    }
+    let tensors = case.store.tensors();
+    let ours: BTreeMap<_, _> = tensors.into_iter().map(|(name, t)| (name, t.dims().to_vec())).collect();
+    assert_eq!(ours, reference, "{}", case.name);
+    assert_eq!(case.store.parameter_count(), entry.parameters, "{}", case.name);
+    assert_eq!(case.about["parameters"], entry.parameters, "{}", case.name);
+}
+
+fn features_embedding_and_logits(case: &Case) -> Result<()> {
+    let ctx = Ctx::eval();
+    let features = case.network.features(&case.images, &ctx)?;
+    let shapes: Vec<Vec<usize>> = features.iter().map(|t| t.dims().to_vec()).collect();
+    assert_eq!(case.about["features"], serde_json::json!(shapes), "{}", case.name);
+    for (n, feature) in features.iter().enumerate() {
+        let what = format!("features.{n}");
+        case.compare(feature, &case.tensors[&what], &what, OUTPUTS)?;
+    }
+    let embedding = case.network.embed(&case.images, &ctx)?;
+    assert_eq!(embedding.rank(), 2, "{}", case.name);
+    case.compare(&embedding, &case.tensors["embedding"], "embedding", OUTPUTS)?;
+    let logits = case.network.call(&case.images, &ctx)?;
+    case.compare(&logits, &case.tensors["logits"], "logits", OUTPUTS)
+}
+
+/// It has the new width, is what the store holds, and leaves the features as they were.
+fn new_head(case: &mut Case) -> Result<()> {
+    let (ctx, image) = (Ctx::eval(), case.images.narrow(0, 0, 1)?);
+    let names = |case: &Case| case.store.tensors().into_keys().collect::<Vec<_>>();
+    let before = (case.network.embed(&image, &ctx)?, names(case));
+    case.network.reset_head(7, &case.store)?;
+    assert_close(&case.network.embed(&image, &ctx)?, &before.0, 0.0, 0.0)?;
+    assert_eq!(names(case), before.1, "{}", case.name);
+    let logits = case.network.call(&image, &ctx)?;
+    assert_eq!(logits.dims(), [1, 7], "{}", case.name);
+    let seven = case.store.parameters().into_iter().filter(|(_, var)| var.dims()[0] == 7);
+    let grads = logits.sqr()?.sum_all()?.backward()?;
+    assert!(seven.map(|(_, var)| grads.get(&var).is_some()).eq([true, true]), "{}", case.name);
+    Ok(())
+}
+
+#[test]
+fn gradients() -> Result<()> {
+    for entry in large() {
+        let case = Case::new(entry, DType::F64)?;
+        let ctx = if case.about["mode"] == "train" { Ctx::train(0) } else { Ctx::eval() };
+        let logits = case.network.call(&case.images, &ctx)?;
+        let grads = ops::cross_entropy(&logits, &case.labels, ops::Reduction::Mean)?.backward()?;
+        let sketches = &case.tensors["gradients"];
+        let parameters = case.store.parameters();
+        assert_eq!(sketches.dim(0)?, parameters.len(), "{}", case.name);
+        for (n, (name, var)) in parameters.iter().enumerate() {
+            let ours = grads.get(var).unwrap_or_else(|| panic!("{}: no gradient for {name}", case.name));
+            case.compare(ours, &sketches.get(n)?, &format!("the gradient of {name}"), GRADIENTS)?;
+        }
+    }
+    Ok(())
+}
