@@ -17,6 +17,7 @@ import torch.nn.functional as F
 import torchvision.models as tv
 from philox import Random
 from safetensors.torch import save_file
+from timm.models.efficientnet import _gen_mobilenet_v1
 from torch import nn
 
 ROOT = Random(1).at("vision")
@@ -80,6 +81,16 @@ def cifar_resnet(layers, project):
     return Case(lambda: CifarResNet(layers, project), 32, ["layer1", "layer2", "layer3"], "linear")
 
 
+def mobilenet_v1(width):
+    build = lambda: _gen_mobilenet_v1("mobilenetv1_100", width)  # noqa: E731
+    return Case(build, 64, [f"blocks.{n}" for n in range(5)], "classifier")
+
+
+def mobilenet_v2(width):
+    build = lambda: tv.mobilenet_v2(width_mult=width)  # noqa: E731
+    return Case(build, 64, [f"features.{n}" for n in (1, 3, 6, 13, 18)], "classifier.1")
+
+
 def resnet(build):
     return Case(build, 64, ["layer1", "layer2", "layer3", "layer4"], "fc")
 
@@ -104,6 +115,14 @@ CASES = {
     "cifar_resnet44_b": cifar_resnet(44, project=True),
     "cifar_resnet56_b": cifar_resnet(56, project=True),
     "cifar_resnet110_b": cifar_resnet(110, project=True),
+    "mobilenet_v1": mobilenet_v1(1.0),
+    "mobilenet_v1_0.25": mobilenet_v1(0.25),
+    "mobilenet_v1_0.5": mobilenet_v1(0.5),
+    "mobilenet_v1_0.75": mobilenet_v1(0.75),
+    "mobilenet_v2": mobilenet_v2(1.0),
+    "mobilenet_v2_0.35": mobilenet_v2(0.35),
+    "mobilenet_v2_0.5": mobilenet_v2(0.5),
+    "mobilenet_v2_1.4": mobilenet_v2(1.4),
 }
 
 

@@ -71,7 +71,7 @@ impl Case {
         let (tensors, about) = golden(entry.name)?;
         let number = |key: &str| about[key].as_f64().unwrap_or_else(|| panic!("{}: no {key}", entry.name));
         let (gain, size) = (number("gain"), number("size") as usize);
-        let store = ParamStore::new(1);
+        let store = ParamStore::blank();
         let network = match (entry.build)(store.vb(dtype, &Device::Cpu), entry.num_classes)? {
             Network::Classifier(network) => network,
             Network::Other(_) => panic!("{} is no classifier", entry.name),
@@ -101,7 +101,6 @@ impl Case {
     }
 }
 
-/// All in one loop: drawing a hundred million start values takes longer than the checks.
 #[test]
 fn names_features_logits_and_new_heads() -> Result<()> {
     for entry in large() {

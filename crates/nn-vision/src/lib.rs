@@ -18,6 +18,8 @@ pub mod cifar_resnet;
 mod classifier;
 pub mod cnn;
 pub mod lenet;
+pub mod mobilenet_v1;
+pub mod mobilenet_v2;
 pub mod preprocess;
 pub mod resnet;
 mod unit;

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use nn_core::{Ctx, Layer};
 
-use crate::{Classifier, cifar_resnet, cnn, lenet, resnet};
+use crate::{Classifier, cifar_resnet, cnn, lenet, mobilenet_v1, mobilenet_v2, resnet};
 
 /// One model.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,8 @@ impl Layer for Network {
 }
 
 /// The rows of every family.
-const FAMILIES: &[&[Entry]] = &[lenet::ZOO, cnn::ZOO, resnet::ZOO, cifar_resnet::ZOO];
+const FAMILIES: &[&[Entry]] =
+    &[lenet::ZOO, cnn::ZOO, resnet::ZOO, cifar_resnet::ZOO, mobilenet_v1::ZOO, mobilenet_v2::ZOO];
 
 /// Every model of this crate.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
