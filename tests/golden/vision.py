@@ -81,6 +81,77 @@ def cifar_resnet(layers, project):
     return Case(lambda: CifarResNet(layers, project), 32, ["layer1", "layer2", "layer3"], "linear")
 
 
+class AlexNet2012(nn.Module):
+    """Krizhevsky et al. 2012, section 3.5, with torchvision's dense layers."""
+
+    def __init__(self):
+        super().__init__()
+
+        def conv(c_in, c_out, kernel, **options):
+            return [nn.Conv2d(c_in, c_out, kernel, **options), nn.ReLU()]
+
+        def norm():
+            return nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
+
+        def pool():
+            return nn.MaxPool2d(3, 2)
+
+        self.features = nn.Sequential(
+            *conv(3, 96, 11, stride=4, padding=2), norm(), pool(),
+            *conv(96, 256, 5, padding=2, groups=2), norm(), pool(),
+            *conv(256, 384, 3, padding=1),
+            *conv(384, 384, 3, padding=1, groups=2),
+            *conv(384, 256, 3, padding=1, groups=2), pool(),
+        )  # fmt: skip
+        self.classifier = tv.alexnet().classifier
+
+    def forward(self, x):
+        return self.classifier(F.adaptive_avg_pool2d(self.features(x), 6).flatten(1))
+
+
+class Nin(nn.Sequential):
+    """Lin et al. 2013 as in their Caffe models; a row is kernel, options, widths, and what follows."""
+
+    def __init__(self, rows, classes):
+        super().__init__()
+        channels, ones = 3, 0
+        for n, (kernel, options, widths, *rest) in enumerate(rows, start=1):
+            for index, width in enumerate(widths):
+                ones += index > 0
+                name = f"cccp{ones}" if index else f"conv{n}"
+                conv = nn.Conv2d(channels, width, 1) if index else nn.Conv2d(channels, width, kernel, **options)
+                self.add_module(name, conv)
+                self.add_module(f"relu_{name}", nn.ReLU())
+                channels = width
+            self.add_module(f"row{n}", nn.Sequential(*rest))
+        self.add_module(f"cccp{ones + 1}", nn.Conv2d(channels, classes, 1))
+        self.last = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def nin():
+    pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+    rows = [
+        (11, {"stride": 4}, [96, 96, 96], pool),
+        (5, {"padding": 2}, [256, 256, 256], pool),
+        (3, {"padding": 1}, [384, 384, 384], pool, nn.Dropout()),
+        (3, {"padding": 1}, [1024, 1024]),
+    ]
+    return Case(lambda: Nin(rows, 1000), 67, ["row1", "row2", "row3", "row4"], "cccp8")
+
+
+def nin_cifar():
+    rows = [
+        (5, {"padding": 2}, [192, 160, 96], nn.MaxPool2d(3, 2, ceil_mode=True), nn.Dropout()),
+        (5, {"padding": 2}, [192, 192, 192], nn.AvgPool2d(3, 2, ceil_mode=True), nn.Dropout()),
+        (3, {"padding": 1}, [192, 192]),
+    ]
+    return Case(lambda: Nin(rows, 10), 32, ["row1", "row2", "row3"], "cccp6")
+
+
+def vgg(build, *pools):
+    return Case(build, 32, [f"features.{n}" for n in pools], "classifier.6")
+
+
 def mobilenet_v1(width):
     build = lambda: _gen_mobilenet_v1("mobilenetv1_100", width)  # noqa: E731
     return Case(build, 64, [f"blocks.{n}" for n in range(5)], "classifier")
@@ -123,6 +194,18 @@ CASES = {
     "mobilenet_v2_0.35": mobilenet_v2(0.35),
     "mobilenet_v2_0.5": mobilenet_v2(0.5),
     "mobilenet_v2_1.4": mobilenet_v2(1.4),
+    "vgg11": vgg(tv.vgg11, 2, 5, 10, 15, 20),
+    "vgg13": vgg(tv.vgg13, 4, 9, 14, 19, 24),
+    "vgg16": vgg(tv.vgg16, 4, 9, 16, 23, 30),
+    "vgg19": vgg(tv.vgg19, 4, 9, 18, 27, 36),
+    "vgg11_bn": vgg(tv.vgg11_bn, 3, 7, 14, 21, 28),
+    "vgg13_bn": vgg(tv.vgg13_bn, 6, 13, 20, 27, 34),
+    "vgg16_bn": vgg(tv.vgg16_bn, 6, 13, 23, 33, 43),
+    "vgg19_bn": vgg(tv.vgg19_bn, 6, 13, 26, 39, 52),
+    "alexnet": Case(tv.alexnet, 63, ["features.2", "features.5", "features.12"], "classifier.6"),
+    "alexnet_2012": Case(AlexNet2012, 63, ["features.3", "features.7", "features.14"], "classifier.6"),
+    "nin": nin(),
+    "nin_cifar": nin_cifar(),
 }
 
 
@@ -194,6 +277,8 @@ def make(name, case):
         logits = model.eval()(x)
     for hook in hooks:
         hook.remove()
+    if heard["embedding"].dim() == 4:  # what a last convolution sees
+        heard["embedding"] = heard["embedding"].mean((2, 3))
     tensors = {f"features.{n}": sketch(heard[m], 16) for n, m in enumerate(case.features)}
     tensors |= {"embedding": sketch(heard["embedding"], 16), "logits": sketch(logits, 64)}
 

@@ -13,8 +13,10 @@ const BATCH: usize = 4;
 
 /// Outputs in f32 after up to 152 layers.
 const OUTPUTS: f64 = 1e-4;
-/// Gradients in f64: in f32 a rounding turns ReLUs on and off, and PyTorch's own two are 1e-2 apart.
-const GRADIENTS: f64 = 1e-6;
+/// Gradients in evaluation, in f32.
+const GRADIENTS: f64 = 1e-3;
+/// Gradients through the statistics of batches, in f64: in f32 a rounding turns ReLUs on and off.
+const BATCH_GRADIENTS: f64 = 1e-6;
 
 /// Numbers in ±1 that belong to names.
 struct Pool {
@@ -102,11 +104,14 @@ impl Case {
 }
 
 #[test]
-fn names_features_logits_and_new_heads() -> Result<()> {
+fn names_features_logits_gradients_and_new_heads() -> Result<()> {
     for entry in large() {
         let mut case = Case::new(entry, DType::F32)?;
         names_and_shapes(&case, entry);
         features_embedding_and_logits(&case)?;
+        if case.about["mode"] == "eval" {
+            gradients(&case, &Ctx::eval(), GRADIENTS)?;
+        }
         new_head(&mut case)?;
     }
     Ok(())
@@ -164,19 +169,25 @@ fn new_head(case: &mut Case) -> Result<()> {
     Ok(())
 }
 
+fn gradients(case: &Case, ctx: &Ctx, tolerance: f64) -> Result<()> {
+    let logits = case.network.call(&case.images, ctx)?;
+    let grads = ops::cross_entropy(&logits, &case.labels, ops::Reduction::Mean)?.backward()?;
+    let sketches = &case.tensors["gradients"];
+    let parameters = case.store.parameters();
+    assert_eq!(sketches.dim(0)?, parameters.len(), "{}", case.name);
+    for (n, (name, var)) in parameters.iter().enumerate() {
+        let ours = grads.get(var).unwrap_or_else(|| panic!("{}: no gradient for {name}", case.name));
+        case.compare(ours, &sketches.get(n)?, &format!("the gradient of {name}"), tolerance)?;
+    }
+    Ok(())
+}
+
+/// Where training draws no random numbers, which are not the reference's.
 #[test]
-fn gradients() -> Result<()> {
+fn gradients_in_training() -> Result<()> {
     for entry in large() {
-        let case = Case::new(entry, DType::F64)?;
-        let ctx = if case.about["mode"] == "train" { Ctx::train(0) } else { Ctx::eval() };
-        let logits = case.network.call(&case.images, &ctx)?;
-        let grads = ops::cross_entropy(&logits, &case.labels, ops::Reduction::Mean)?.backward()?;
-        let sketches = &case.tensors["gradients"];
-        let parameters = case.store.parameters();
-        assert_eq!(sketches.dim(0)?, parameters.len(), "{}", case.name);
-        for (n, (name, var)) in parameters.iter().enumerate() {
-            let ours = grads.get(var).unwrap_or_else(|| panic!("{}: no gradient for {name}", case.name));
-            case.compare(ours, &sketches.get(n)?, &format!("the gradient of {name}"), GRADIENTS)?;
+        if golden(entry.name)?.1["mode"] == "train" {
+            gradients(&Case::new(entry, DType::F64)?, &Ctx::train(0), BATCH_GRADIENTS)?;
         }
     }
     Ok(())

@@ -58,6 +58,11 @@ impl Conv2d {
         Ok(Self { weight, bias, how: Convolution { stride, padding, dilation, groups } })
     }
 
+    /// `[c_out, c_in / groups, kh, kw]`
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
     /// `f(self(x) · scale + shift)` in one pass, with numbers for each output channel.
     pub(crate) fn scaled(
         &self,

@@ -3,7 +3,7 @@
 //! Source: the tutorials on transfer learning: features for another head, and a head for other classes.
 
 use candle_core::{Result, Tensor};
-use nn_core::{Ctx, Layer, ParamStore};
+use nn_core::{Ctx, Layer, ParamStore, ensure};
 use nn_layers::{Linear, LinearConfig};
 
 /// A network from images `[B, C, H, W]` to logits `[B, classes]`.
@@ -28,6 +28,13 @@ pub trait Classifier: Layer {
     /// # Errors
     /// If the device has no memory for it.
     fn reset_head(&mut self, num_classes: usize, store: &ParamStore) -> Result<()>;
+}
+
+/// Refuses images that leave nothing after all strides.
+pub(crate) fn at_least(who: &str, [height, width]: [usize; 2], x: &Tensor) -> Result<()> {
+    let (_, _, h, w) = x.dims4()?;
+    ensure!(h >= height && w >= width, "{who}: images must be at least {height}×{width}, got {h}×{w}");
+    Ok(())
 }
 
 /// A linear layer for `num_classes` classes in place of `head`, whose parameters are found under `name`.

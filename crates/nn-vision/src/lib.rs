@@ -14,15 +14,18 @@
 //! # }
 //! ```
 
+pub mod alexnet;
 pub mod cifar_resnet;
 mod classifier;
 pub mod cnn;
 pub mod lenet;
 pub mod mobilenet_v1;
 pub mod mobilenet_v2;
+pub mod nin;
 pub mod preprocess;
 pub mod resnet;
 mod unit;
+pub mod vgg;
 mod zoo;
 
 pub use classifier::Classifier;

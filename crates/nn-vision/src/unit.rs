@@ -36,12 +36,7 @@ pub(crate) const fn unit(kernel: usize) -> Unit {
 
 impl Unit {
     /// From `channels[0]` to `channels[1]` channels, with the parameters of convolution and norm under `names`.
-    pub(crate) fn build(
-        self,
-        channels: [usize; 2],
-        names: [&'static str; 2],
-        vb: VarBuilder,
-    ) -> Result<ConvNorm> {
+    pub(crate) fn build(self, channels: [usize; 2], names: [&str; 2], vb: VarBuilder) -> Result<ConvNorm> {
         let Self { kernel, stride, dilation, groups, padding, activation, eps, init } = self;
         let conv = Conv2dConfig {
             stride: [stride; 2],

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use nn_core::{Ctx, Layer};
 
-use crate::{Classifier, cifar_resnet, cnn, lenet, mobilenet_v1, mobilenet_v2, resnet};
+use crate::{Classifier, alexnet, cifar_resnet, cnn, lenet, mobilenet_v1, mobilenet_v2, nin, resnet, vgg};
 
 /// One model.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ pub struct Entry {
     pub paper: &'static str,
     /// `[C, H, W]` of the images it was made for.
     pub input: [usize; 3],
-    /// `[H, W]` of the smallest images on which every one of its parameters has a say.
+    /// `[H, W]` of images small enough for a quick test and large enough to reach every parameter.
     pub least: [usize; 2],
     /// Classes it was made for.
     pub num_classes: usize,
@@ -63,8 +63,17 @@ impl Layer for Network {
 }
 
 /// The rows of every family.
-const FAMILIES: &[&[Entry]] =
-    &[lenet::ZOO, cnn::ZOO, resnet::ZOO, cifar_resnet::ZOO, mobilenet_v1::ZOO, mobilenet_v2::ZOO];
+const FAMILIES: &[&[Entry]] = &[
+    lenet::ZOO,
+    cnn::ZOO,
+    resnet::ZOO,
+    cifar_resnet::ZOO,
+    mobilenet_v1::ZOO,
+    mobilenet_v2::ZOO,
+    vgg::ZOO,
+    alexnet::ZOO,
+    nin::ZOO,
+];
 
 /// Every model of this crate.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
