@@ -62,7 +62,10 @@ fn cifar_resnet20_gives_915_of_1000_records() -> Result<()> {
     };
     let store = ParamStore::blank();
     let model = CifarResNet::new(&CIFAR_RESNET20, store.vb(DType::F32, &Device::Cpu))?;
-    store.load(weights)?;
+    // The file is older than PyTorch's counters of batches.
+    let report = store.load_matching(weights)?;
+    assert!(report.missing.iter().all(|name| name.ends_with("num_batches_tracked")), "{report}");
+    assert!(report.mismatched.is_empty() && report.unexpected.is_empty(), "{report}");
     let records = fs::read(data)?;
     let records: Vec<&[u8]> = records.chunks_exact(RECORD).collect();
     let pixels: Vec<f32> = records.iter().flat_map(|record| normalised(&record[1..], IMAGENET)).collect();

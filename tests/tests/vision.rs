@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor};
 use nn_core::testing::assert_close;
-use nn_core::{Ctx, ParamStore, Random, ops};
+use nn_core::{Ctx, Layer, ParamStore, Random, ops};
 use nn_tests::{golden, large};
+use nn_vision::resnet::{RESNET50, Reach, ResNet, ResNetConfig};
 use nn_vision::{Classifier, Entry, Network};
 use serde_json::Value;
 
@@ -35,8 +36,10 @@ impl Pool {
     /// The pool read in a circle from a place that `name` decides, as `a + b · x`.
     fn draw(&self, name: &str, dims: &[usize], [a, b]: [f64; 2]) -> Result<Tensor> {
         let start = self.root.at(name).draws().below(self.numbers.len() as u32) as usize;
-        let circle = self.numbers.iter().cycle().skip(start).map(|x| (a + b * x) as f32);
-        let numbers: Vec<f32> = circle.take(dims.iter().product()).collect();
+        let circle: Vec<f32> =
+            self.numbers[start..].iter().chain(&self.numbers[..start]).map(|x| (a + b * x) as f32).collect();
+        let mut numbers = circle.repeat(dims.iter().product::<usize>().div_ceil(circle.len()));
+        numbers.truncate(dims.iter().product());
         Tensor::from_vec(numbers, dims, &Device::Cpu)
     }
 
@@ -89,16 +92,18 @@ impl Case {
 
     /// Demands that `ours` has the sketch of the reference: its norm, and numbers from everywhere.
     fn compare(&self, ours: &Tensor, sketch: &Tensor, what: &str, tolerance: f64) -> Result<()> {
-        let ours = ours.flatten_all()?.to_dtype(DType::F64)?;
+        let ours = ours.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         let sketch = sketch.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        let (n, numbers) = (ours.elem_count(), &sketch[1..]);
-        let norm = ours.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+        let (n, numbers) = (ours.len(), &sketch[1..]);
+        let norm = ours.iter().map(|x| x * x).sum::<f64>().sqrt();
         let typical = sketch[0] / (n as f64).sqrt();
-        let ours = ours.to_vec1::<f64>()?;
         let sampled = (0..numbers.len()).map(|i| ours[i * n / numbers.len()]);
-        let off = sampled.zip(numbers).map(|(a, b)| (a - b).abs() / (typical + b.abs())).fold(0.0, f64::max);
-        let off = off.max((norm / sketch[0] - 1.0).abs());
-        assert!(off <= tolerance, "{}: {what} is {off:.1e} off", self.name);
+        let mut off: Vec<f64> =
+            sampled.zip(numbers).map(|(a, b)| (a - b).abs() / (typical + b.abs())).collect();
+        off.push((norm / sketch[0] - 1.0).abs());
+        // NaN is not below a tolerance.
+        let close = off.iter().all(|off| *off <= tolerance);
+        assert!(close, "{}: {what} is {:.1e} off", self.name, off.into_iter().fold(0.0, f64::max));
         Ok(())
     }
 }
@@ -117,10 +122,13 @@ fn names_features_logits_gradients_and_new_heads() -> Result<()> {
     Ok(())
 }
 
+/// Of a layer's parameters and buffers, by name.
+type Shapes = BTreeMap<String, Vec<usize>>;
+
 fn names_and_shapes(case: &Case, entry: &Entry) {
-    let groups: Vec<(BTreeMap<String, Vec<usize>>, Vec<String>)> =
+    let groups: Vec<(Shapes, Vec<String>)> =
         serde_json::from_value(case.about["layers"].clone()).expect("shapes and modules");
-    let mut reference = BTreeMap::new();
+    let mut reference = Shapes::new();
     for (shapes, modules) in groups {
         for module in modules {
             let named = |(last, dims): (&String, &Vec<usize>)| {
@@ -131,7 +139,7 @@ fn names_and_shapes(case: &Case, entry: &Entry) {
         }
     }
     let tensors = case.store.tensors();
-    let ours: BTreeMap<_, _> = tensors.into_iter().map(|(name, t)| (name, t.dims().to_vec())).collect();
+    let ours: Shapes = tensors.into_iter().map(|(name, t)| (name, t.dims().to_vec())).collect();
     assert_eq!(ours, reference, "{}", case.name);
     assert_eq!(case.store.parameter_count(), entry.parameters, "{}", case.name);
     assert_eq!(case.about["parameters"], entry.parameters, "{}", case.name);
@@ -190,5 +198,33 @@ fn gradients_in_training() -> Result<()> {
             gradients(&Case::new(entry, DType::F64)?, &Ctx::train(0), BATCH_GRADIENTS)?;
         }
     }
+    Ok(())
+}
+
+#[test]
+fn images_that_are_too_small_are_refused_with_the_least_size() -> Result<()> {
+    for (name, least) in [("vgg11", 32), ("alexnet", 63), ("nin", 39), ("nin_cifar", 4)] {
+        let entry = nn_vision::find(name).expect("a row of the zoo");
+        let model = (entry.build)(ParamStore::blank().vb(DType::F32, &Device::Cpu), 10)?;
+        let image = |side: usize| Tensor::zeros((1, 3, side, side), DType::F32, &Device::Cpu);
+        assert_eq!(model.call(&image(least)?, &Ctx::eval())?.dims(), [1, 10], "{name}");
+        let error = model.call(&image(least - 1)?, &Ctx::eval()).expect_err("a pixel too small").to_string();
+        assert!(error.contains(&format!("at least {least}×{least}")), "{name}: {error}");
+    }
+    Ok(())
+}
+
+/// Dilation in place of strides keeps the maps large and changes no parameter.
+#[test]
+fn a_dilated_resnet_keeps_the_stride_of_its_second_stage() -> Result<()> {
+    let cfg = ResNetConfig { reach: [Reach::Stride, Reach::Dilation, Reach::Dilation], ..RESNET50 };
+    let (store, plain) = (ParamStore::blank(), ParamStore::blank());
+    let model = ResNet::new(&cfg, store.vb(DType::F32, &Device::Cpu))?;
+    ResNet::new(&RESNET50, plain.vb(DType::F32, &Device::Cpu))?;
+    assert!(plain.compare(&store.tensors()).is_exact());
+    let image = Tensor::zeros((1, 3, 65, 64), DType::F32, &Device::Cpu)?;
+    let features = model.features(&image, &Ctx::eval())?;
+    let shapes: Vec<&[usize]> = features.iter().map(Tensor::dims).collect();
+    assert_eq!(shapes, [[1, 256, 17, 16], [1, 512, 9, 8], [1, 1024, 9, 8], [1, 2048, 9, 8]]);
     Ok(())
 }
