@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 use nn_core::ctx::{Event, Observer};
 use nn_core::weights::safetensors;
 use nn_layers::{Mlp, MlpConfig};
-use nn_vision::{Entry, ZOO};
+use nn_vision::{Entry, Network};
 use serde_json::Value;
 
 /// A perceptron with the width and depth of `tests/golden/zoo.py`'s.
@@ -16,17 +16,28 @@ const MLP: Entry = Entry {
     name: "mlp",
     paper: "Rumelhart et al. 1986",
     input: [1, 28, 28],
+    least: [28, 28],
     num_classes: 10,
     parameters: 109_386,
     build: |vb, num_classes| {
         let cfg = MlpConfig { hidden: &[128, 64], ..MlpConfig::default() };
-        Ok(Box::new(Mlp::new(28 * 28, num_classes, cfg, vb)?))
+        Ok(Network::Other(Box::new(Mlp::new(28 * 28, num_classes, cfg, vb)?)))
     },
 };
 
 /// Every model there is: the zoo's and a perceptron.
 pub fn models() -> impl Iterator<Item = &'static Entry> {
-    ZOO.iter().chain([&MLP])
+    nn_vision::entries().chain([&MLP])
+}
+
+/// Those for digits, which `tests/golden/zoo.py` follows in training; of the others `vision.py` has a sketch.
+pub fn digits() -> impl Iterator<Item = &'static Entry> {
+    models().filter(|entry| entry.input == MLP.input)
+}
+
+/// Those that are not for digits.
+pub fn large() -> impl Iterator<Item = &'static Entry> {
+    models().filter(|entry| entry.input != MLP.input)
 }
 
 /// A file of `tests/golden`: tensors by name, and what its maker says about it.

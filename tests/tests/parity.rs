@@ -3,9 +3,9 @@
 use candle_core::{DType, Device, Result, Tensor};
 use nn_core::testing::assert_close;
 use nn_core::{Ctx, Layer, ParamStore, Random, ops};
-use nn_tests::{Outputs, golden, models};
+use nn_tests::{Outputs, digits, golden};
 use nn_train::{Adam, Optimizer, Rule, Sgd};
-use nn_vision::Entry;
+use nn_vision::{Entry, Network};
 
 const SEED: u64 = 1;
 const BATCH: usize = 16;
@@ -26,7 +26,7 @@ const GRADIENTS: f64 = 1e-4;
 const CURVE_F64: f64 = 1e-6;
 const CURVE_F32: f64 = 1e-4;
 
-fn build(entry: &Entry, dtype: DType) -> Result<(ParamStore, Box<dyn Layer>)> {
+fn build(entry: &Entry, dtype: DType) -> Result<(ParamStore, Network)> {
     let store = ParamStore::new(SEED);
     let model = (entry.build)(store.vb(dtype, &Device::Cpu), entry.num_classes)?;
     Ok((store, model))
@@ -47,7 +47,7 @@ fn loss(model: &dyn Layer, (x, y): &(Tensor, Tensor)) -> Result<Tensor> {
 
 #[test]
 fn features_and_logits() -> Result<()> {
-    for entry in models() {
+    for entry in digits() {
         let (tensors, _) = golden(entry.name)?;
         let (_, model) = build(entry, DType::F32)?;
         let outputs = Outputs::default();
@@ -65,10 +65,10 @@ fn features_and_logits() -> Result<()> {
 
 #[test]
 fn gradients() -> Result<()> {
-    for entry in models() {
+    for entry in digits() {
         let (tensors, _) = golden(entry.name)?;
         let (store, model) = build(entry, DType::F32)?;
-        let grads = loss(model.as_ref(), &batch(0)?)?.backward()?;
+        let grads = loss(&model, &batch(0)?)?.backward()?;
         for (name, var) in store.parameters() {
             let ours = grads.get(&var).unwrap_or_else(|| panic!("no gradient for {name}")).flatten_all()?;
             let head = &tensors[&format!("gradient.{name}")];
@@ -84,13 +84,13 @@ fn gradients() -> Result<()> {
 /// Every model in `f64`: steps amplify the rounding of `f32` until PyTorch's own two curves part.
 #[test]
 fn a_hundred_steps_of_sgd_with_momentum_and_of_adam() -> Result<()> {
-    models().try_for_each(|entry| follow(entry, DType::F64, CURVE_F64))
+    digits().try_for_each(|entry| follow(entry, DType::F64, CURVE_F64))
 }
 
 /// LeNet-5 in `f32`, where tanh and averages keep PyTorch's two curves 1e-6 apart.
 #[test]
 fn a_hundred_steps_in_single_precision() -> Result<()> {
-    models().filter(|entry| entry.name == "lenet5").try_for_each(|entry| follow(entry, DType::F32, CURVE_F32))
+    digits().filter(|entry| entry.name == "lenet5").try_for_each(|entry| follow(entry, DType::F32, CURVE_F32))
 }
 
 fn follow(entry: &Entry, dtype: DType, tolerance: f64) -> Result<()> {
@@ -106,7 +106,7 @@ fn follow(entry: &Entry, dtype: DType, tolerance: f64) -> Result<()> {
         let mut optimizer = Optimizer::new(rule, store.parameters())?;
         let expected = tensors[&format!("loss.{rule_name}")].to_vec1::<f64>()?;
         for (step, expected) in expected.into_iter().enumerate() {
-            let loss = loss(model.as_ref(), &batches[step % batches.len()])?;
+            let loss = loss(&model, &batches[step % batches.len()])?;
             let ours = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
             let off = (ours / expected - 1.0).abs();
             assert!(

@@ -8,7 +8,7 @@ use nn_core::{Ctx, Layer, ParamStore};
 use nn_layers::{Activation, Mlp, MlpConfig};
 use nn_train::Outcome;
 use nn_train::data::Batch;
-use nn_vision::{Entry, ZOO};
+use nn_vision::Entry;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{self, Advise, failed};
@@ -119,7 +119,7 @@ impl Plan {
         let store = ParamStore::new(seed);
         let vb = store.vb(DType::F32, device);
         let layer = match self.entry() {
-            Some(entry) => (entry.build)(vb, num_classes),
+            Some(entry) => (entry.build)(vb, num_classes).map(|network| Box::new(network) as Box<dyn Layer>),
             None => self.build_mlp(num_classes, vb),
         };
         let layer = layer.with_context(|| format!("cannot build {}", self.name))?;
@@ -178,7 +178,7 @@ impl From<ActivationName> for Activation {
 
 /// Every model's name.
 pub(crate) fn names() -> Vec<&'static str> {
-    ZOO.iter().map(|entry| entry.name).chain([MLP]).collect()
+    nn_vision::entries().map(|entry| entry.name).chain([MLP]).collect()
 }
 
 #[cfg(test)]

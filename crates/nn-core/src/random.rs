@@ -46,7 +46,12 @@ impl Random {
 
     /// The numbers of this place one after the other.
     pub fn draws(self) -> Draws {
-        Draws { random: self, index: 0, words: [0; 4], left: 0 }
+        self.draws_from(0)
+    }
+
+    /// Those that come after the first `blocks` times four words.
+    pub(crate) fn draws_from(self, blocks: u64) -> Draws {
+        Draws { random: self, index: blocks, words: [0; 4], left: 0 }
     }
 }
 

@@ -12,6 +12,7 @@ use candle_nn::init::{FanInOut, NormalOrUniform};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
+use crate::cpu::parallel::for_each_chunk;
 use crate::ensure;
 use crate::random::{Draws, Random};
 use crate::weights::{self, LoadReport, Mismatch};
@@ -37,13 +38,18 @@ struct Entry {
 #[derive(Clone, Debug)]
 pub struct ParamStore {
     entries: Arc<Mutex<BTreeMap<String, Entry>>>,
-    random: Random,
+    random: Option<Random>,
 }
 
 impl ParamStore {
     /// An empty store whose parameters will start from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { entries: Arc::default(), random: Random::new(seed).at("parameters") }
+        Self { entries: Arc::default(), random: Some(Random::new(seed).at("parameters")) }
+    }
+
+    /// An empty store that writes zeros where others draw: for a model whose weights are about to be loaded.
+    pub fn blank() -> Self {
+        Self { entries: Arc::default(), random: None }
     }
 
     /// A builder that creates tensors in this store the first time they are asked for.
@@ -137,6 +143,12 @@ impl ParamStore {
         report
     }
 
+    /// Takes out every parameter and buffer of the layer called `layer`, so that another can be built in its place.
+    pub fn forget(&self, layer: &str) {
+        let inside = |name: &str| name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.'));
+        self.lock().retain(|name, _| !inside(name));
+    }
+
     fn assign(&self, tensors: &BTreeMap<String, Tensor>, report: &LoadReport) -> Result<()> {
         let entries = self.lock();
         for name in &report.matched {
@@ -185,7 +197,7 @@ impl SimpleBackend for ParamStore {
         }
         let (kind, values) = match init {
             Init::Randn { mean, stdev: 0.0 } => (Kind::Buffer, vec![mean as f32; shape.elem_count()]),
-            init => (Kind::Parameter, start(init, &shape, self.random.at(name))),
+            init => (Kind::Parameter, start(init, &shape, self.random.map(|random| random.at(name)))),
         };
         let var = Var::from_tensor(
             &Tensor::from_vec(values, &shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?,
@@ -208,14 +220,10 @@ impl SimpleBackend for ParamStore {
 }
 
 /// Start values by Candle's names for the distributions PyTorch uses.
-fn start(init: Init, shape: &Shape, random: Random) -> Vec<f32> {
+fn start(init: Init, shape: &Shape, random: Option<Random>) -> Vec<f32> {
     let n = shape.elem_count();
-    let sample = |draw: &dyn Fn(&mut Draws) -> f64| {
-        let mut draws = random.draws();
-        (0..n).map(|_| draw(&mut draws) as f32).collect::<Vec<f32>>()
-    };
-    let normal = |mean: f64, stdev: f64| sample(&|draws| mean + stdev * draws.normal());
-    let uniform = |lo: f64, up: f64| sample(&|draws| draws.uniform(lo, up));
+    let normal = |mean: f64, stdev: f64| sample(n, 4, random, |draws| mean + stdev * draws.normal());
+    let uniform = |lo: f64, up: f64| sample(n, 2, random, |draws| draws.uniform(lo, up));
     match init {
         Init::Const(value) => vec![value as f32; n],
         Init::Randn { mean, stdev } => normal(mean, stdev),
@@ -228,6 +236,24 @@ fn start(init: Init, shape: &Shape, random: Random) -> Vec<f32> {
             }
         }
     }
+}
+
+/// `n` numbers that `draw` makes of `words` words each, or zeros.
+fn sample(
+    n: usize,
+    words: usize,
+    random: Option<Random>,
+    draw: impl Fn(&mut Draws) -> f64 + Sync,
+) -> Vec<f32> {
+    const CHUNK: usize = 4096;
+    let mut values = vec![0.0; n];
+    if let Some(random) = random {
+        for_each_chunk(&mut values, CHUNK, 10 * words * n, |i, chunk| {
+            let mut draws = random.draws_from((i * CHUNK * words / 4) as u64);
+            chunk.iter_mut().for_each(|value| *value = draw(&mut draws) as f32);
+        });
+    }
+    values
 }
 
 /// Fans of an empty shape are 1, so that an empty tensor starts without a division by zero.
@@ -274,6 +300,41 @@ mod tests {
         assert_eq!(values(&one, "b.weight"), values(&two, "b.weight"));
         assert_ne!(values(&one, "b.weight"), values(&other, "b.weight"));
         assert!(values(&one, "b.weight").iter().all(|v| v.abs() <= 0.5));
+        Ok(())
+    }
+
+    /// However many threads draw, and a blank store has the same tensors full of zeros.
+    #[test]
+    fn large_tensors_start_with_the_numbers_of_one_sequence() -> Result<()> {
+        let (drawn, blank) = (ParamStore::new(1), ParamStore::blank());
+        let n = 10_001;
+        for store in [&drawn, &blank] {
+            let vb = store.vb(DType::F32, &Device::Cpu);
+            vb.get_with_hints(n, "normal", Init::Randn { mean: 0.0, stdev: 2.0 })?;
+            vb.get_with_hints(n, "uniform", Init::Uniform { lo: -1.0, up: 3.0 })?;
+            vb.get_with_hints(1, "one", Init::Const(1.0))?;
+        }
+        let mut draws = Random::new(1).at("parameters").at("normal").draws();
+        assert_eq!(values(&drawn, "normal"), (0..n).map(|_| 2.0 * draws.normal() as f32).collect::<Vec<_>>());
+        let mut draws = Random::new(1).at("parameters").at("uniform").draws();
+        assert_eq!(
+            values(&drawn, "uniform"),
+            (0..n).map(|_| draws.uniform(-1.0, 3.0) as f32).collect::<Vec<_>>()
+        );
+        assert_eq!(values(&blank, "normal"), vec![0.0; n]);
+        assert_eq!(values(&blank, "one"), [1.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_forgotten_layer_can_be_built_with_another_shape() -> Result<()> {
+        let store = ParamStore::new(1);
+        model(&store)?;
+        store.forget("a");
+        let names: Vec<String> = store.tensors().into_keys().collect();
+        assert_eq!(names, ["b.weight"]);
+        store.vb(DType::F32, &Device::Cpu).pp("a").get(7, "weight")?;
+        assert_eq!(store.tensors()["a.weight"].dims(), [7]);
         Ok(())
     }
 

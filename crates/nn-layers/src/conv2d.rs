@@ -1,11 +1,11 @@
 //! The two-dimensional convolution layer.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
+use candle_nn::{Init, VarBuilder};
 use nn_core::ops::{Activation, Convolution, Padding, conv2d, conv2d_scale_shift};
 use nn_core::{Ctx, Layer, ensure};
 
-use crate::init::{Bias, fan_in_uniform};
+use crate::init::{Bias, weight_and_bias};
 
 /// Options of [`Conv2d`]; the defaults are PyTorch's.
 #[derive(Clone, Copy, Debug)]
@@ -20,12 +20,14 @@ pub struct Conv2dConfig {
     pub groups: usize,
     /// Whether each output channel has a bias.
     pub bias: Bias,
+    /// What the weight starts from; `None` is uniform in `±1/√fan_in`.
+    pub init: Option<Init>,
 }
 
 impl Default for Conv2dConfig {
     fn default() -> Self {
         let Convolution { stride, padding, dilation, groups } = Convolution::default();
-        Self { stride, padding, dilation, groups, bias: Bias::Learned }
+        Self { stride, padding, dilation, groups, bias: Bias::Learned, init: None }
     }
 }
 
@@ -46,14 +48,19 @@ impl Conv2d {
     /// # Errors
     /// If `groups` does not divide both channel counts, or `vb` has the names with other shapes.
     pub fn new(channels: [usize; 2], kernel: [usize; 2], cfg: Conv2dConfig, vb: VarBuilder) -> Result<Self> {
-        let Conv2dConfig { stride, padding, dilation, groups, bias } = cfg;
+        let Conv2dConfig { stride, padding, dilation, groups, bias, init } = cfg;
         let [c_in, c_out] = channels;
         ensure!(
             groups > 0 && c_in.is_multiple_of(groups) && c_out.is_multiple_of(groups),
             "Conv2d: groups must divide both channel counts, got {groups} groups and {c_in} → {c_out} channels"
         );
-        let (weight, bias) = fan_in_uniform(&vb, &[c_out, c_in / groups, kernel[0], kernel[1]], bias)?;
+        let (weight, bias) = weight_and_bias(&vb, &[c_out, c_in / groups, kernel[0], kernel[1]], bias, init)?;
         Ok(Self { weight, bias, how: Convolution { stride, padding, dilation, groups } })
+    }
+
+    /// `[c_out, c_in / groups, kh, kw]`
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
     }
 
     /// `f(self(x) · scale + shift)` in one pass, with numbers for each output channel.

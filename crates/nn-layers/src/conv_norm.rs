@@ -10,9 +10,9 @@ use crate::conv2d::{Conv2d, Conv2dConfig};
 
 /// Options of [`ConvNorm`].
 #[derive(Clone, Copy, Debug)]
-pub struct ConvNormConfig {
+pub struct ConvNormConfig<'a> {
     /// What convolution and norm are called: the last parts of their parameters' names.
-    pub names: [&'static str; 2],
+    pub names: [&'a str; 2],
     /// Of the convolution.
     pub conv: Conv2dConfig,
     /// Of the norm, and what follows it.
@@ -26,7 +26,7 @@ pub struct ConvNormConfig {
 pub struct ConvNorm {
     conv: Conv2d,
     norm: BatchNorm2d,
-    names: [&'static str; 2],
+    names: [Box<str>; 2],
 }
 
 impl ConvNorm {
@@ -39,14 +39,14 @@ impl ConvNorm {
     pub fn new(
         channels: [usize; 2],
         kernel: [usize; 2],
-        cfg: ConvNormConfig,
+        cfg: ConvNormConfig<'_>,
         vb: VarBuilder,
     ) -> Result<Self> {
         let [conv, norm] = cfg.names;
         Ok(Self {
             conv: Conv2d::new(channels, kernel, cfg.conv, vb.pp(conv))?,
             norm: BatchNorm2d::new(channels[1], cfg.norm, vb.pp(norm))?,
-            names: cfg.names,
+            names: cfg.names.map(Box::from),
         })
     }
 }
@@ -58,7 +58,7 @@ impl Layer for ConvNorm {
             let line = self.norm.line()?;
             return self.conv.scaled(x, line, self.norm.activation());
         }
-        let [conv, norm] = self.names;
+        let [conv, norm] = &self.names;
         x.through(conv, &self.conv, ctx)?.through(norm, &self.norm, ctx)
     }
 }

@@ -19,11 +19,12 @@ pub use conv_norm::{ConvNorm, ConvNormConfig};
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use dropout::Dropout;
 pub use flatten::Flatten;
-pub use init::Bias;
+pub use init::{Bias, HE_FAN_IN, HE_FAN_OUT, normal};
 pub use layer_norm::LayerNorm;
-pub use linear::Linear;
+pub use linear::{Linear, LinearConfig};
 pub use mlp::{Mlp, MlpConfig, Neuron};
 pub use nn_core::ops::{
-    Activation, AdaptiveAvgPool2d, AvgPool2d, BatchNorm, Divisor, MaxPool2d, Padding, Rounding,
+    Activation, AdaptiveAvgPool2d, AvgPool2d, BatchNorm, Divisor, LocalResponseNorm, MaxPool2d, Padding,
+    Rounding,
 };
 pub use sequential::Sequential;

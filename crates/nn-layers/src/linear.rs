@@ -1,10 +1,25 @@
 //! The fully connected layer.
 
 use candle_core::{Result, Tensor};
-use candle_nn::VarBuilder;
+use candle_nn::{Init, VarBuilder};
 use nn_core::{Ctx, Layer, ops};
 
-use crate::init::{Bias, fan_in_uniform};
+use crate::init::{Bias, weight_and_bias};
+
+/// Options of [`Linear`]; the defaults are PyTorch's. A [`Bias`] alone is one of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinearConfig {
+    /// Whether each output has a bias.
+    pub bias: Bias,
+    /// What the weight starts from; `None` is uniform in `±1/√c_in`.
+    pub init: Option<Init>,
+}
+
+impl From<Bias> for LinearConfig {
+    fn from(bias: Bias) -> Self {
+        Self { bias, ..Self::default() }
+    }
+}
 
 /// `y = x · wᵀ + b`
 ///
@@ -18,9 +33,15 @@ pub struct Linear {
 impl Linear {
     /// # Errors
     /// If `vb` has the names with other shapes.
-    pub fn new(c_in: usize, c_out: usize, bias: Bias, vb: VarBuilder) -> Result<Self> {
-        let (weight, bias) = fan_in_uniform(&vb, &[c_out, c_in], bias)?;
+    pub fn new(c_in: usize, c_out: usize, cfg: impl Into<LinearConfig>, vb: VarBuilder) -> Result<Self> {
+        let LinearConfig { bias, init } = cfg.into();
+        let (weight, bias) = weight_and_bias(&vb, &[c_out, c_in], bias, init)?;
         Ok(Self { weight, bias })
+    }
+
+    /// `[c_out, c_in]`
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
     }
 }
 

@@ -6,8 +6,11 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use nn_core::{Ctx, Layer, Through};
+use nn_core::{Ctx, Layer, ParamStore, Through};
 use nn_layers::{Activation, AvgPool2d, Bias, Conv2d, Conv2dConfig, Flatten, Linear, MaxPool2d, Padding};
+
+use crate::classifier::renew;
+use crate::{Classifier, Entry, Network};
 
 /// How S2 and S4 halve their maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,23 @@ pub const LENET5: LeNetConfig =
 /// With what came after: ReLU and max pooling.
 pub const LENET5_RELU: LeNetConfig =
     LeNetConfig { activation: Activation::Relu, pooling: Pooling::Max, ..LENET5 };
+
+pub(crate) const ZOO: &[Entry] = &[
+    row("lenet5", "LeCun et al. 1998", |vb, n| build(LENET5, vb, n)),
+    row("lenet5_relu", "LeCun et al. 1998, with ReLU and max pooling", |vb, n| build(LENET5_RELU, vb, n)),
+];
+
+const fn row(
+    name: &'static str,
+    paper: &'static str,
+    build: fn(VarBuilder, usize) -> Result<Network>,
+) -> Entry {
+    Entry { name, paper, input: [1, 28, 28], least: [28, 28], num_classes: 10, parameters: 61_706, build }
+}
+
+fn build(cfg: LeNetConfig, vb: VarBuilder, num_classes: usize) -> Result<Network> {
+    Ok(LeNet5::new(&LeNetConfig { num_classes, ..cfg }, vb)?.into())
+}
 
 /// conv 5×5 → pool → conv 5×5 → pool → conv 5×5 → dense 84 → dense classes.
 ///
@@ -77,12 +97,18 @@ impl LeNet5 {
         })
     }
 
+    fn halve(&self, name: &str, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
+        match self.pooling {
+            Pooling::Average => x.through(name, &AvgPool2d::new([2, 2]), ctx),
+            Pooling::Max => x.through(name, &MaxPool2d::new([2, 2]), ctx),
+        }
+    }
+}
+
+impl Classifier for LeNet5 {
     /// `[B, 1, 32 − 2·padding, 32 − 2·padding]` → the maps of S2 `[B, 6, 14, 14]`, S4 `[B, 16, 5, 5]` and C5
     /// `[B, 120, 1, 1]`, at strides 2, 4 and 20.
-    ///
-    /// # Errors
-    /// If the image has another size.
-    pub fn features(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+    fn features(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
         let act = &self.activation;
         let c1 = x.through("conv1", &self.conv1, ctx)?.through("act1", act, ctx)?;
         let s2 = self.halve("pool1", &c1, ctx)?;
@@ -92,20 +118,20 @@ impl LeNet5 {
         Ok(vec![s2, s4, c5])
     }
 
-    fn halve(&self, name: &str, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
-        match self.pooling {
-            Pooling::Average => x.through(name, &AvgPool2d::new([2, 2]), ctx),
-            Pooling::Max => x.through(name, &MaxPool2d::new([2, 2]), ctx),
-        }
+    fn embed(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
+        let features = self.features(x, ctx)?;
+        let c5 = features[2].through("flatten", &Flatten, ctx)?; // [B, 120]
+        c5.through("fc1", &self.fc1, ctx)?.through("act4", &self.activation, ctx)
+    }
+
+    fn reset_head(&mut self, num_classes: usize, store: &ParamStore) -> Result<()> {
+        renew(&mut self.fc2, "fc2", num_classes, Bias::Learned, store)
     }
 }
 
 impl Layer for LeNet5 {
     /// `[B, 1, 32 − 2·padding, 32 − 2·padding]` → logits `[B, num_classes]`
     fn call(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
-        let features = self.features(x, ctx)?;
-        let c5 = features[2].through("flatten", &Flatten, ctx)?; // [B, 120]
-        let f6 = c5.through("fc1", &self.fc1, ctx)?.through("act4", &self.activation, ctx)?;
-        f6.through("fc2", &self.fc2, ctx)
+        self.embed(x, ctx)?.through("fc2", &self.fc2, ctx)
     }
 }

@@ -14,9 +14,19 @@
 //! # }
 //! ```
 
+pub mod alexnet;
+pub mod cifar_resnet;
+mod classifier;
 pub mod cnn;
 pub mod lenet;
+pub mod mobilenet_v1;
+pub mod mobilenet_v2;
+pub mod nin;
 pub mod preprocess;
+pub mod resnet;
+mod unit;
+pub mod vgg;
 mod zoo;
 
-pub use zoo::{Entry, ZOO, find};
+pub use classifier::Classifier;
+pub use zoo::{Entry, Network, entries, find};

@@ -1,11 +1,10 @@
 //! The table of models: what there is, from which paper, and how to build it.
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use nn_core::Layer;
+use nn_core::{Ctx, Layer};
 
-use crate::cnn::{CNN, Cnn, CnnConfig};
-use crate::lenet::{LENET5, LENET5_RELU, LeNet5, LeNetConfig};
+use crate::{Classifier, alexnet, cifar_resnet, cnn, lenet, mobilenet_v1, mobilenet_v2, nin, resnet, vgg};
 
 /// One model.
 #[derive(Clone, Copy, Debug)]
@@ -16,43 +15,72 @@ pub struct Entry {
     pub paper: &'static str,
     /// `[C, H, W]` of the images it was made for.
     pub input: [usize; 3],
+    /// `[H, W]` of images small enough for a quick test and large enough to reach every parameter.
+    pub least: [usize; 2],
     /// Classes it was made for.
     pub num_classes: usize,
     /// Trainable numbers with that many classes.
     pub parameters: usize,
     /// Builds it for a number of classes.
-    pub build: fn(VarBuilder, usize) -> Result<Box<dyn Layer>>,
+    pub build: fn(VarBuilder, usize) -> Result<Network>,
 }
 
-/// Every model of this crate.
-pub const ZOO: &[Entry] = &[
-    Entry {
-        name: "lenet5",
-        paper: "LeCun et al. 1998",
-        input: [1, 28, 28],
-        num_classes: 10,
-        parameters: 61_706,
-        build: |vb, num_classes| Ok(Box::new(LeNet5::new(&LeNetConfig { num_classes, ..LENET5 }, vb)?)),
-    },
-    Entry {
-        name: "lenet5_relu",
-        paper: "LeCun et al. 1998, with ReLU and max pooling",
-        input: [1, 28, 28],
-        num_classes: 10,
-        parameters: 61_706,
-        build: |vb, num_classes| Ok(Box::new(LeNet5::new(&LeNetConfig { num_classes, ..LENET5_RELU }, vb)?)),
-    },
-    Entry {
-        name: "cnn",
-        paper: "the tutorials' two-block network",
-        input: [1, 28, 28],
-        num_classes: 10,
-        parameters: 28_938,
-        build: |vb, num_classes| Ok(Box::new(Cnn::new(&CnnConfig { num_classes, ..CNN }, vb)?)),
-    },
+/// A model that was built.
+pub enum Network {
+    /// From an image to a logit a class.
+    Classifier(Box<dyn Classifier>),
+    /// Anything else.
+    Other(Box<dyn Layer>),
+}
+
+impl<C: Classifier + 'static> From<C> for Network {
+    fn from(classifier: C) -> Self {
+        Self::Classifier(Box::new(classifier))
+    }
+}
+
+impl Network {
+    fn layer(&self) -> &dyn Layer {
+        match self {
+            Self::Classifier(network) => network.as_ref(),
+            Self::Other(network) => network.as_ref(),
+        }
+    }
+}
+
+impl Layer for Network {
+    fn call(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
+        self.layer().call(x, ctx)
+    }
+
+    fn kind(&self) -> &'static str {
+        self.layer().kind()
+    }
+
+    fn multiply_adds(&self, x: &Tensor, y: &Tensor) -> u64 {
+        self.layer().multiply_adds(x, y)
+    }
+}
+
+/// The rows of every family.
+const FAMILIES: &[&[Entry]] = &[
+    lenet::ZOO,
+    cnn::ZOO,
+    resnet::ZOO,
+    cifar_resnet::ZOO,
+    mobilenet_v1::ZOO,
+    mobilenet_v2::ZOO,
+    vgg::ZOO,
+    alexnet::ZOO,
+    nin::ZOO,
 ];
+
+/// Every model of this crate.
+pub fn entries() -> impl Iterator<Item = &'static Entry> {
+    FAMILIES.iter().copied().flatten()
+}
 
 /// The entry called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {
-    ZOO.iter().find(|entry| entry.name == name)
+    entries().find(|entry| entry.name == name)
 }

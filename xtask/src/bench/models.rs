@@ -7,7 +7,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use nn_core::{Ctx, Layer, ParamStore, Random, ops};
 use nn_train::{Optimizer, Rule, Sgd};
-use nn_vision::{Entry, ZOO};
+use nn_vision::{Entry, Network};
 use serde::Serialize;
 
 use super::{Spread, Torch};
@@ -17,7 +17,7 @@ use crate::workspace;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Models to measure [default: all]
+    /// Models to measure [default: those for digits]
     names: Vec<String>,
     /// Images a step
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
@@ -75,9 +75,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn entries(names: &[String]) -> Result<Vec<&'static Entry>> {
-    let all: Vec<&str> = ZOO.iter().map(|entry| entry.name).collect();
+    let all: Vec<&str> = nn_vision::entries().map(|entry| entry.name).collect();
     if names.is_empty() {
-        return Ok(ZOO.iter().collect());
+        return Ok(nn_vision::entries().filter(|entry| entry.input == [1, 28, 28]).collect());
     }
     names
         .iter()
@@ -109,7 +109,7 @@ fn measure(entry: &'static Entry, args: &Args, mut torch: Option<&mut Torch>) ->
 
 /// This workspace's side.
 struct Ours {
-    model: Box<dyn Layer>,
+    model: Network,
     sgd: Optimizer,
     images: Tensor,
     labels: Tensor,

@@ -13,7 +13,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 const LARGE: &[(&str, &str)] = &[];
 
 pub(super) fn zoo(tree: &Tree) -> Result<Vec<Finding>> {
-    Ok(missing(nn_vision::ZOO.iter().map(|entry| entry.name), tree))
+    Ok(missing(nn_vision::entries().map(|entry| entry.name), tree))
 }
 
 fn missing<'a>(models: impl Iterator<Item = &'a str>, tree: &Tree) -> Vec<Finding> {

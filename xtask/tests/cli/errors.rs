@@ -36,7 +36,7 @@ fn unknown_names_suggest_the_nearest() {
     call(dir.path(), "train lenet").fails(&["there is no recipe `lenet`", "did you mean `lenet5`?"]);
     call(dir.path(), "train my/own.toml").fails(&["there is no recipe file my/own.toml"]);
     call(dir.path(), "summary lenet_5").fails(&["did you mean `lenet5`?"]);
-    call(dir.path(), "eval resnet18").fails(&["no run folder or model `resnet18`", "lenet5"]);
+    call(dir.path(), "eval perceiver").fails(&["no run folder or model `perceiver`", "lenet5"]);
     call(dir.path(), "train lenet5 --set train.epoch=3")
         .fails(&["--set train.epoch=3", "did you mean `epochs`?"]);
     fs::write(dir.path().join("mine.toml"), "[model]\nname = \"lenet5\"\n\n[train]\nbatchsize = 3\n")

@@ -168,7 +168,7 @@ fn raw_tensors_go_through_a_model_once() -> candle_core::Result<()> {
     let told = call(dir.path(), words).ok();
     assert!(told.stdout.contains("2×1×28×28 → 2×10"), "{}", told.stdout);
     let y = &safetensors::read(&path("y.safetensors"))?["output"];
-    let expected = model.call(&x, &nn_core::Ctx::eval())?;
+    let expected = nn_core::Layer::call(&model, &x, &nn_core::Ctx::eval())?;
     assert_eq!(y.to_vec2::<f32>()?, expected.to_vec2::<f32>()?);
     call(dir.path(), words).fails(&["y.safetensors exists"]);
     let other = |input: &str| words.replace("x.safetensors", input).replace("y.safetensors", "z.safetensors");

@@ -1,0 +1,308 @@
+"""What torchvision and timm make of the large networks: the names and shapes of their parameters, stage outputs,
+logits and gradients.
+
+Both sides draw parameters and images from the same pool of random numbers, so nothing large is stored, and of
+every result a sketch: its norm and a few of its numbers. The reference runs in f64.
+Run `python tests/golden/vision.py [NAME …]`; it writes a safetensors file for each network beside itself.
+"""
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision.models as tv
+from philox import Random
+from safetensors.torch import save_file
+from timm.models.efficientnet import _gen_mobilenet_v1
+from torch import nn
+
+ROOT = Random(1).at("vision")
+# A prime, so that no axis of a weight repeats itself.
+POOL = ROOT.at("pool").uniform(-1.0, 1.0, 65_521).astype(np.float64)
+BATCH = 4
+
+
+@dataclass
+class Case:
+    """A network, its image size, the modules whose outputs are its features, and its last layer."""
+
+    build: Callable[[], nn.Module]
+    size: int
+    features: list[str]
+    head: str
+
+
+class CifarBlock(nn.Module):
+    def __init__(self, c_in, c_out, stride, project):
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.zeros = (c_out - c_in) // 2
+        self.shortcut = nn.Sequential()
+        if c_in != c_out and project:
+            self.shortcut = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.zeros and not len(self.shortcut):
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.zeros, self.zeros))
+        return F.relu(y + self.shortcut(x))
+
+
+class CifarResNet(nn.Module):
+    """He et al. 2015, section 4.2, with the parameter names of the re-implementation whose weights most people have."""
+
+    def __init__(self, layers, project):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        c_in = 16
+        for n, c_out in enumerate((16, 32, 64)):
+            blocks = []
+            for block in range((layers - 2) // 6):
+                blocks.append(CifarBlock(c_in, c_out, 2 if n and not block else 1, project))
+                c_in = c_out
+            self.add_module(f"layer{n + 1}", nn.Sequential(*blocks))
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+def cifar_resnet(layers, project):
+    return Case(lambda: CifarResNet(layers, project), 32, ["layer1", "layer2", "layer3"], "linear")
+
+
+class AlexNet2012(nn.Module):
+    """Krizhevsky et al. 2012, section 3.5, with torchvision's dense layers."""
+
+    def __init__(self):
+        super().__init__()
+
+        def conv(c_in, c_out, kernel, **options):
+            return [nn.Conv2d(c_in, c_out, kernel, **options), nn.ReLU()]
+
+        def norm():
+            return nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
+
+        def pool():
+            return nn.MaxPool2d(3, 2)
+
+        self.features = nn.Sequential(
+            *conv(3, 96, 11, stride=4, padding=2), norm(), pool(),
+            *conv(96, 256, 5, padding=2, groups=2), norm(), pool(),
+            *conv(256, 384, 3, padding=1),
+            *conv(384, 384, 3, padding=1, groups=2),
+            *conv(384, 256, 3, padding=1, groups=2), pool(),
+        )  # fmt: skip
+        self.classifier = tv.alexnet().classifier
+
+    def forward(self, x):
+        return self.classifier(F.adaptive_avg_pool2d(self.features(x), 6).flatten(1))
+
+
+class Nin(nn.Sequential):
+    """Lin et al. 2013 as in their Caffe models; a row is kernel, options, widths, and what follows."""
+
+    def __init__(self, rows, classes):
+        super().__init__()
+        channels, ones = 3, 0
+        for n, (kernel, options, widths, *rest) in enumerate(rows, start=1):
+            for index, width in enumerate(widths):
+                ones += index > 0
+                name = f"cccp{ones}" if index else f"conv{n}"
+                conv = nn.Conv2d(channels, width, 1) if index else nn.Conv2d(channels, width, kernel, **options)
+                self.add_module(name, conv)
+                self.add_module(f"relu_{name}", nn.ReLU())
+                channels = width
+            self.add_module(f"row{n}", nn.Sequential(*rest))
+        self.add_module(f"cccp{ones + 1}", nn.Conv2d(channels, classes, 1))
+        self.last = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def nin():
+    pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+    rows = [
+        (11, {"stride": 4}, [96, 96, 96], pool),
+        (5, {"padding": 2}, [256, 256, 256], pool),
+        (3, {"padding": 1}, [384, 384, 384], pool, nn.Dropout()),
+        (3, {"padding": 1}, [1024, 1024]),
+    ]
+    return Case(lambda: Nin(rows, 1000), 67, ["row1", "row2", "row3", "row4"], "cccp8")
+
+
+def nin_cifar():
+    rows = [
+        (5, {"padding": 2}, [192, 160, 96], nn.MaxPool2d(3, 2, ceil_mode=True), nn.Dropout()),
+        (5, {"padding": 2}, [192, 192, 192], nn.AvgPool2d(3, 2, ceil_mode=True), nn.Dropout()),
+        (3, {"padding": 1}, [192, 192]),
+    ]
+    return Case(lambda: Nin(rows, 10), 32, ["row1", "row2", "row3"], "cccp6")
+
+
+def vgg(build, *pools):
+    return Case(build, 32, [f"features.{n}" for n in pools], "classifier.6")
+
+
+def mobilenet_v1(width):
+    build = lambda: _gen_mobilenet_v1("mobilenetv1_100", width)  # noqa: E731
+    return Case(build, 64, [f"blocks.{n}" for n in range(5)], "classifier")
+
+
+def mobilenet_v2(width):
+    build = lambda: tv.mobilenet_v2(width_mult=width)  # noqa: E731
+    return Case(build, 64, [f"features.{n}" for n in (1, 3, 6, 13, 18)], "classifier.1")
+
+
+def resnet(build):
+    return Case(build, 64, ["layer1", "layer2", "layer3", "layer4"], "fc")
+
+
+CASES = {
+    "resnet18": resnet(tv.resnet18),
+    "resnet34": resnet(tv.resnet34),
+    "resnet50": resnet(tv.resnet50),
+    "resnet101": resnet(tv.resnet101),
+    "resnet152": resnet(tv.resnet152),
+    "wide_resnet50_2": resnet(tv.wide_resnet50_2),
+    "wide_resnet101_2": resnet(tv.wide_resnet101_2),
+    "resnext50_32x4d": resnet(tv.resnext50_32x4d),
+    "resnext101_32x8d": resnet(tv.resnext101_32x8d),
+    "cifar_resnet20": cifar_resnet(20, project=False),
+    "cifar_resnet32": cifar_resnet(32, project=False),
+    "cifar_resnet44": cifar_resnet(44, project=False),
+    "cifar_resnet56": cifar_resnet(56, project=False),
+    "cifar_resnet110": cifar_resnet(110, project=False),
+    "cifar_resnet20_b": cifar_resnet(20, project=True),
+    "cifar_resnet32_b": cifar_resnet(32, project=True),
+    "cifar_resnet44_b": cifar_resnet(44, project=True),
+    "cifar_resnet56_b": cifar_resnet(56, project=True),
+    "cifar_resnet110_b": cifar_resnet(110, project=True),
+    "mobilenet_v1": mobilenet_v1(1.0),
+    "mobilenet_v1_0.25": mobilenet_v1(0.25),
+    "mobilenet_v1_0.5": mobilenet_v1(0.5),
+    "mobilenet_v1_0.75": mobilenet_v1(0.75),
+    "mobilenet_v2": mobilenet_v2(1.0),
+    "mobilenet_v2_0.35": mobilenet_v2(0.35),
+    "mobilenet_v2_0.5": mobilenet_v2(0.5),
+    "mobilenet_v2_1.4": mobilenet_v2(1.4),
+    "vgg11": vgg(tv.vgg11, 2, 5, 10, 15, 20),
+    "vgg13": vgg(tv.vgg13, 4, 9, 14, 19, 24),
+    "vgg16": vgg(tv.vgg16, 4, 9, 16, 23, 30),
+    "vgg19": vgg(tv.vgg19, 4, 9, 18, 27, 36),
+    "vgg11_bn": vgg(tv.vgg11_bn, 3, 7, 14, 21, 28),
+    "vgg13_bn": vgg(tv.vgg13_bn, 6, 13, 20, 27, 34),
+    "vgg16_bn": vgg(tv.vgg16_bn, 6, 13, 23, 33, 43),
+    "vgg19_bn": vgg(tv.vgg19_bn, 6, 13, 26, 39, 52),
+    "alexnet": Case(tv.alexnet, 63, ["features.2", "features.5", "features.12"], "classifier.6"),
+    "alexnet_2012": Case(AlexNet2012, 63, ["features.3", "features.7", "features.14"], "classifier.6"),
+    "nin": nin(),
+    "nin_cifar": nin_cifar(),
+}
+
+
+def draw(name, shape):
+    """Numbers in ±1 that belong to `name`: the pool, read in a circle from a place that the name decides."""
+    start = int(ROOT.at(name).below(len(POOL), 1)[0])
+    return np.resize(np.roll(POOL, -start), shape)
+
+
+def fill(model, gain):
+    """Weights in ±√(3·gain / fan_in), norms in [0.5, 1.5], the rest in ±0.5, counters 0; all of them f32 numbers."""
+    with torch.no_grad():
+        for name, t in model.state_dict().items():
+            if name.endswith("num_batches_tracked"):
+                continue
+            x = draw(name, tuple(t.shape))
+            if t.dim() > 1:
+                x *= (3.0 * gain / t[0].numel()) ** 0.5
+            elif name.endswith(("weight", "running_var")):
+                x = 1.0 + 0.5 * x
+            else:
+                x *= 0.5
+            t.copy_(torch.from_numpy(x.astype(np.float32)))
+
+
+def sketch(t, count):
+    """The norm and `count` numbers from everywhere."""
+    t = t.detach().double().flatten()
+    at = torch.arange(count) * len(t) // count
+    return torch.cat([t.norm()[None], t[at]]).float()
+
+
+def layers(model):
+    """Names and shapes of a state dict, the modules that have the same ones together."""
+    kinds = {}
+    for name, t in model.state_dict().items():
+        module, _, last = name.rpartition(".")
+        kinds.setdefault(module, {})[last] = list(t.shape)
+    groups = {}
+    for module, shapes in kinds.items():
+        groups.setdefault(json.dumps(shapes), []).append(module)
+    return [[json.loads(shapes), modules] for shapes, modules in groups.items()]
+
+
+def dropout(model):
+    """Whether training draws random numbers, which are not the same on both sides."""
+    return any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
+
+
+def make(name, case):
+    model = case.build()
+    known = layers(model)
+    parameters = sum(p.numel() for p in model.parameters())
+    norms = any("running_var" in key for key in model.state_dict())
+    gain = 1.0 if norms else 2.0
+    fill(model, gain)
+    model = model.double()
+    classes = model.get_submodule(case.head).weight.shape[0]
+    x = torch.from_numpy(draw("images", (BATCH, 3, case.size, case.size)))
+    y = torch.from_numpy(ROOT.at("labels").below(classes, BATCH))
+
+    heard = {}
+    hooks = [
+        model.get_submodule(m).register_forward_hook(lambda _, __, out, m=m: heard.update({m: out}))
+        for m in case.features
+    ]
+    hooks.append(model.get_submodule(case.head).register_forward_hook(lambda _, i, __: heard.update(embedding=i[0])))
+    with torch.no_grad():
+        logits = model.eval()(x)
+    for hook in hooks:
+        hook.remove()
+    if heard["embedding"].dim() == 4:  # what a last convolution sees
+        heard["embedding"] = heard["embedding"].mean((2, 3))
+    tensors = {f"features.{n}": sketch(heard[m], 16) for n, m in enumerate(case.features)}
+    tensors |= {"embedding": sketch(heard["embedding"], 16), "logits": sketch(logits, 64)}
+
+    mode = "eval" if dropout(model) or not norms else "train"
+    model.train(mode == "train")
+    F.cross_entropy(model(x), y).backward()
+    gradients = [sketch(p.grad, 4) for _, p in sorted(model.named_parameters())]
+    tensors["gradients"] = torch.stack(gradients)
+    about = {
+        "torch": torch.__version__,
+        "parameters": parameters,
+        "layers": known,
+        "features": [list(heard[m].shape) for m in case.features],
+        "size": case.size,
+        "gain": gain,
+        "mode": mode,
+    }
+    path = Path(__file__).parent / f"{name}.safetensors"
+    save_file(tensors, path, metadata={"about": json.dumps(about, sort_keys=True, separators=(",", ":"))})
+    print(f"{name}: {path.stat().st_size} bytes, {parameters} parameters, |logits| {logits.norm():.3g}, "
+          f"gradients {tensors['gradients'][:, 0].min():.3g} to {tensors['gradients'][:, 0].max():.3g} in {mode}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for chosen in sys.argv[1:] or CASES:
+        make(chosen, CASES[chosen])
