@@ -129,7 +129,8 @@ mod tests {
         for work in [0, usize::MAX] {
             let scratch = || (vec![0; 3], vec![0; 2]);
             let (a, b) = collect_pairs(50, [3, 2], work, scratch, |(a, b), i| {
-                (a.fill(i), b.fill(2 * i));
+                a.fill(i);
+                b.fill(2 * i);
                 (a, b)
             });
             assert_eq!(a, (0..150).map(|i| i / 3).collect::<Vec<_>>());
