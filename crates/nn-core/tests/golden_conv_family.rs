@@ -18,8 +18,10 @@ const CONV1D: &[(usize, usize, usize, usize)] = &[(1, 0, 1, 1), (2, 2, 1, 2), (1
 const CONV_TRANSPOSE1D: &[(usize, usize, usize, usize, usize)] =
     &[(1, 0, 0, 1, 1), (2, 1, 0, 1, 2), (3, 0, 2, 2, 1)];
 
-/// The same.
-const CONV_TRANSPOSE2D: &[([usize; 2], [usize; 2], [usize; 2], [usize; 2], usize)] = &[
+/// The same, the first four `[height, width]`.
+type Transposed = ([usize; 2], [usize; 2], [usize; 2], [usize; 2], usize);
+
+const CONV_TRANSPOSE2D: &[Transposed] = &[
     ([1, 1], [0, 0], [0, 0], [1, 1], 1),
     ([2, 2], [1, 1], [0, 0], [1, 1], 1),
     ([2, 3], [1, 0], [1, 2], [1, 1], 1),
@@ -38,8 +40,9 @@ const DEPTHWISE: &[([usize; 2], [usize; 2], [usize; 2])] = &[
 ];
 
 /// Zeros before and after each axis, stride, groups.
-const UNEVEN: &[([[usize; 2]; 2], [usize; 2], usize)] =
-    &[([[0, 1], [2, 0]], [1, 1], 1), ([[0, 1], [0, 1]], [2, 2], 2)];
+type Uneven = ([[usize; 2]; 2], [usize; 2], usize);
+
+const UNEVEN: &[Uneven] = &[([[0, 1], [2, 0]], [1, 1], 1), ([[0, 1], [0, 1]], [2, 2], 2)];
 
 #[test]
 fn outputs_and_gradients_are_those_of_pytorch() -> Result<()> {
