@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
-use nn_core::Random;
+use nn_core::{ParamStore, Random};
 use nn_train::data::{Dataset, Loader, LoaderConfig, Part};
 use nn_train::{Figures, evaluate};
 use serde::Serialize;
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     subject.choose_data(args.data, args.data_dir.as_deref());
     let device = args.device.open()?;
     let set = Arc::new(load(&subject.model, &subject.data, Part::Test)?);
-    let model = subject.model.build(set.classes().len(), 0, &device)?;
+    let model = subject.model.build(set.classes().len(), ParamStore::blank(), &device)?;
     model.load(&subject.weights)?;
     let config = LoaderConfig { batch_size: BATCH, ..LoaderConfig::default() };
     let loader = Loader::new(Arc::clone(&set), config, Random::new(0))?;

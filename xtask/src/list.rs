@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use candle_core::Device;
+use nn_core::ParamStore;
 use serde_json::{Value, json};
 
 use crate::data::DataName;
@@ -67,7 +68,9 @@ fn models() -> Result<Section> {
         let plan = Plan::named(name)?;
         let parameters = match nn_vision::find(name) {
             Some(entry) => entry.parameters,
-            None => plan.build(plan.num_classes(), 0, &Device::Cpu)?.store.parameter_count(),
+            None => {
+                plan.build(plan.num_classes(), ParamStore::blank(), &Device::Cpu)?.store.parameter_count()
+            }
         };
         table.row([
             name.to_owned(),

@@ -113,10 +113,9 @@ impl Plan {
         self.entry().map_or("Rumelhart, Hinton & Williams 1986", |entry| entry.paper)
     }
 
-    /// Builds it with start values from `seed`.
-    pub(crate) fn build(&self, num_classes: usize, seed: u64, device: &Device) -> Result<Model> {
+    /// Builds it with parameters in `store`: drawn, or blank where they are to be loaded or only counted.
+    pub(crate) fn build(&self, num_classes: usize, store: ParamStore, device: &Device) -> Result<Model> {
         self.check()?;
-        let store = ParamStore::new(seed);
         let vb = store.vb(DType::F32, device);
         let layer = match self.entry() {
             Some(entry) => (entry.build)(vb, num_classes).map(|network| Box::new(network) as Box<dyn Layer>),
@@ -189,7 +188,7 @@ mod tests {
     fn every_model_builds_with_the_parameters_it_claims() -> Result<()> {
         for name in names() {
             let plan = Plan::named(name)?;
-            let model = plan.build(plan.num_classes(), 0, &Device::Cpu)?;
+            let model = plan.build(plan.num_classes(), ParamStore::blank(), &Device::Cpu)?;
             let claimed =
                 nn_vision::find(name).map_or(784 * 256 + 256 + 256 * 128 + 128 + 1290, |e| e.parameters);
             assert_eq!(model.store.parameter_count(), claimed, "{name}");
@@ -217,8 +216,8 @@ mod tests {
     fn foreign_weights_are_reported_name_by_name() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("w.safetensors");
-        Plan::named("cnn")?.build(10, 0, &Device::Cpu)?.store.save(&path)?;
-        let lenet = Plan::named("lenet5")?.build(10, 0, &Device::Cpu)?;
+        Plan::named("cnn")?.build(10, ParamStore::new(0), &Device::Cpu)?.store.save(&path)?;
+        let lenet = Plan::named("lenet5")?.build(10, ParamStore::blank(), &Device::Cpu)?;
         let error = failure::report(&lenet.load(&path).expect_err("another model's"));
         for part in ["w.safetensors does not fit", "missing ", "unexpected ", "help:"] {
             assert!(error.contains(part), "{part} is not in {error}");

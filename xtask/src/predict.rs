@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nn_core::{Ctx, Random, ops};
+use nn_core::{Ctx, ParamStore, Random, ops};
 use nn_train::data::{Dataset, ImageSet, Images};
 use nn_vision::preprocess::{Channels, Picture};
 use serde::Serialize;
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut subject = Subject::find(&args.subject, args.weights.as_deref())?;
     subject.choose_data(args.data, None);
     let classes = subject.data.name.classes();
-    let model = subject.model.build(classes.len(), 0, &args.device.open()?)?;
+    let model = subject.model.build(classes.len(), ParamStore::blank(), &args.device.open()?)?;
     model.load(&subject.weights)?;
     let size = subject.model.input();
     let mut good = Vec::new();

@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
-use nn_core::Ctx;
 use nn_core::ctx::{Event, Observer};
+use nn_core::{Ctx, ParamStore};
 use serde::Serialize;
 
 use crate::failure::{Advise, failed};
@@ -69,7 +69,7 @@ fn summarise(plan: &Plan, input: Vec<usize>) -> Result<Summary> {
     if elements.is_none() {
         return Err(failed(format!("an input of {} is too large", output::dims(&input))));
     }
-    let model = plan.build(plan.num_classes(), 0, &Device::Cpu)?;
+    let model = plan.build(plan.num_classes(), ParamStore::blank(), &Device::Cpu)?;
     let x = Tensor::zeros(input.as_slice(), DType::F32, &Device::Cpu)?;
     let nodes = Nodes::default();
     let y = model.layer.call(&x, &Ctx::eval().observed(&nodes)).with_context(|| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use nn_core::Random;
+use nn_core::{ParamStore, Random};
 use nn_train::data::{Dataset, ImageSet, Loader, LoaderConfig, Order, Part};
 use nn_train::run::{self, About};
 use nn_train::{Ended, Summary, TrainError, Trainer, evaluate, fit, report};
@@ -130,7 +130,7 @@ impl Session {
         let device = recipe.train.device.open()?;
         let train = Arc::new(eval::load(&recipe.model, &recipe.data, Part::Train)?);
         let test = Arc::new(eval::load(&recipe.model, &recipe.data, Part::Test)?);
-        let model = recipe.model.build(train.classes().len(), recipe.train.seed, &device)?;
+        let model = recipe.model.build(train.classes().len(), ParamStore::new(recipe.train.seed), &device)?;
         let trainer = Trainer::new(&model.store, recipe.fit_config())?;
         let config = LoaderConfig { batch_size: recipe.train.batch_size, ..LoaderConfig::default() };
         let random = Random::new(recipe.train.seed).at("data");

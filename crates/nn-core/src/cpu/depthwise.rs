@@ -200,7 +200,13 @@ impl<T: Element> Sums<'_, '_, T> {
                 self.strip(simd, phase, lines, w, &mut woven[n * self.rows * turns..], turns);
             }
             for (row, out) in out[..len].chunks_exact_mut(width).skip(q).step_by(spread[0]).enumerate() {
-                weave(|n| &woven[(n * self.rows + row) * turns..][..turns], spread[1], out, self.again);
+                weave(
+                    #[inline(always)]
+                    |n| &woven[(n * self.rows + row) * turns..][..turns],
+                    spread[1],
+                    out,
+                    self.again,
+                );
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Convolutions of the classic networks.
 
 use nn_core::ops::{
-    Convolution, Padding, TransposedConvolution, conv_transpose1d, conv_transpose2d, conv1d, conv2d,
+    Activation, Convolution, Padding, TransposedConvolution, conv_transpose1d, conv_transpose2d, conv1d,
+    conv2d, conv2d_scale_shift,
 };
 
 use super::case::{Case, Input, Work, fixed, trained};
@@ -69,6 +70,7 @@ pub(super) fn cases() -> Vec<Case> {
     let stages = STAGES.iter().chain(SMALL).map(|size| case(*size, trained));
     let first = FIRST.iter().map(|size| case(*size, fixed));
     let of_images = stages.chain(first).chain(DEPTHWISE.iter().map(|size| depthwise(*size)));
+    let of_images = of_images.chain(ENDED.iter().map(ended));
     of_images.chain(SEQUENCES.iter().map(sequence)).chain(UP.iter().map(up)).chain([up_sequence()]).collect()
 }
 
@@ -133,6 +135,42 @@ fn up_sequence() -> Case {
     .work(Work::MultiplyAdds(macs), Work::MultiplyAdds(3.0 * macs))
     .candle_forward(|x| x[0].conv_transpose1d(&x[1], 4, 0, 8, 1, 1))
     .torch("F.conv_transpose1d(x[0], x[1], stride=8, padding=4)")
+}
+
+/// A convolution with what follows it in evaluation, batch norm as a line and ReLU: sizes of the stages, and depthwise.
+const ENDED: &[(Size, usize)] = &[
+    ((8, 64, 64, 56, 3, 1), 1),
+    ((1, 64, 64, 56, 3, 1), 1),
+    ((8, 64, 256, 56, 1, 1), 1),
+    ((1, 512, 512, 7, 3, 1), 1),
+    ((8, 144, 144, 56, 3, 1), 144),
+];
+
+fn ended(&((batch, c_in, c_out, side, kernel, stride), groups): &(Size, usize)) -> Case {
+    let (pad, out) = (kernel / 2, side.div_ceil(stride));
+    let macs = (batch * c_out * out * out * c_in / groups * kernel * kernel) as f64;
+    let p = Convolution {
+        stride: [stride; 2],
+        padding: Padding::Symmetric([pad; 2]),
+        groups,
+        ..Convolution::default()
+    };
+    Case::new(
+        "conv2d_scale_shift",
+        format!("{batch}×{c_in}→{c_out}, {side}², k{kernel} s{stride} g{groups}"),
+        [
+            fixed(&[batch, c_in, side, side]),
+            fixed(&[c_out, c_in / groups, kernel, kernel]),
+            fixed(&[c_out]),
+            fixed(&[c_out]),
+        ],
+        move |x| conv2d_scale_shift(&x[0], &x[1], [&x[2], &x[3]], Some(Activation::Relu), p),
+    )
+    .work(Work::MultiplyAdds(macs), Work::MultiplyAdds(macs))
+    .setup(format!("mean, var = torch.zeros({c_out}), torch.ones({c_out})"))
+    .torch(format!(
+        "F.relu(F.batch_norm(F.conv2d(x[0], x[1], stride={stride}, padding={pad}, groups={groups}), mean, var, x[2], x[3], False))"
+    ))
 }
 
 fn case((batch, c_in, c_out, side, kernel, stride): Size, input: fn(&[usize]) -> Input) -> Case {

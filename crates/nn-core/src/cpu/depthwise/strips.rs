@@ -77,17 +77,21 @@ impl<T: Element> Strip<'_, T> {
         simd: S,
         y: &mut [T],
     ) {
-        self.strips(lanes::<T, S>(), |start, vectors| {
-            let y = &mut y[start..];
-            // SAFETY: a strip ends with its line, or at most `REACH` beyond it.
-            unsafe {
-                match vectors {
-                    1 => self.roll::<S, KH, KW, STEP, A, 1>(simd, start, y.as_mut_ptr()),
-                    2 => self.roll::<S, KH, KW, STEP, A, 2>(simd, start, y.as_mut_ptr()),
-                    _ => self.roll::<S, KH, KW, STEP, A, 4>(simd, start, y.as_mut_ptr()),
+        self.strips(
+            lanes::<T, S>(),
+            #[inline(always)]
+            |start, vectors| {
+                let y = &mut y[start..];
+                // SAFETY: a strip ends with its line, or at most `REACH` beyond it.
+                unsafe {
+                    match vectors {
+                        1 => self.roll::<S, KH, KW, STEP, A, 1>(simd, start, y.as_mut_ptr()),
+                        2 => self.roll::<S, KH, KW, STEP, A, 2>(simd, start, y.as_mut_ptr()),
+                        _ => self.roll::<S, KH, KW, STEP, A, 4>(simd, start, y.as_mut_ptr()),
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// Each line that is loaded serves every output that is under way.
@@ -110,7 +114,12 @@ impl<T: Element> Strip<'_, T> {
     ) {
         const { assert!(KH.div_ceil(STEP) == A) };
         let (lanes, [rows, width]) = (lanes::<T, S>(), self.size);
-        let w: [[T::Vector<S>; KW]; KH] = from_fn(|i| from_fn(|j| T::splat(simd, self.w[i * KW + j])));
+        let mut w = [[T::splat(simd, T::ZERO); KW]; KH];
+        for (i, row) in w.iter_mut().enumerate() {
+            for (j, w) in row.iter_mut().enumerate() {
+                *w = T::splat(simd, self.w[i * KW + j]);
+            }
+        }
         let columns: [usize; KW] = from_fn(|j| self.phase.columns[j]);
         let bias = [T::splat(simd, self.bias); V];
         let mut sums = [bias; A];
@@ -155,17 +164,22 @@ impl<T: Element> Strip<'_, T> {
     unsafe fn any<S: Simd>(&self, simd: S, y: &mut [T]) {
         let [rows, width] = self.size;
         for row in 0..rows {
-            self.strips(lanes::<T, S>(), |start, vectors| {
-                let (x, y) = (&self.x[row * self.step * self.line + start..], &mut y[row * width + start..]);
-                // SAFETY: a strip ends with its line, or at most `REACH` beyond it.
-                unsafe {
-                    match vectors {
-                        1 => self.row::<S, 1>(simd, x.as_ptr(), y.as_mut_ptr()),
-                        2 => self.row::<S, 2>(simd, x.as_ptr(), y.as_mut_ptr()),
-                        _ => self.row::<S, 4>(simd, x.as_ptr(), y.as_mut_ptr()),
+            self.strips(
+                lanes::<T, S>(),
+                #[inline(always)]
+                |start, vectors| {
+                    let (x, y) =
+                        (&self.x[row * self.step * self.line + start..], &mut y[row * width + start..]);
+                    // SAFETY: a strip ends with its line, or at most `REACH` beyond it.
+                    unsafe {
+                        match vectors {
+                            1 => self.row::<S, 1>(simd, x.as_ptr(), y.as_mut_ptr()),
+                            2 => self.row::<S, 2>(simd, x.as_ptr(), y.as_mut_ptr()),
+                            _ => self.row::<S, 4>(simd, x.as_ptr(), y.as_mut_ptr()),
+                        }
                     }
-                }
-            });
+                },
+            );
         }
     }
 
@@ -250,8 +264,12 @@ impl<T: Element> Products<'_, T> {
         let total = totals.as_mut_ptr();
         // SAFETY: the caller's promise; each tap has `LANES` totals, no fewer than a vector's.
         unsafe {
-            let at = |i: usize, j: usize| total.add((i * KW + j) * LANES).cast::<T::Vector<S>>();
-            let mut sums: [[T::Vector<S>; KW]; KH] = from_fn(|i| from_fn(|j| at(i, j).read_unaligned()));
+            let mut sums = [[zero; KW]; KH];
+            for i in 0..KH {
+                for j in 0..KW {
+                    sums[i][j] = total.add((i * KW + j) * LANES).cast::<T::Vector<S>>().read_unaligned();
+                }
+            }
             let mut dy = [zero; A];
             let x = self.x.as_ptr().add(self.phase.lines[0] * self.line + start);
             for i in 0..rows + A - 1 {
@@ -278,7 +296,7 @@ impl<T: Element> Products<'_, T> {
             }
             for i in 0..KH {
                 for j in 0..KW {
-                    at(i, j).write_unaligned(sums[i][j]);
+                    total.add((i * KW + j) * LANES).cast::<T::Vector<S>>().write_unaligned(sums[i][j]);
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::cpu::Element;
 use crate::cpu::bands::{Empty, Filled};
+use crate::cpu::simd::vectorised;
 use crate::ops::fused::Fused;
 use crate::ops::norm::line::Line;
 
@@ -53,7 +54,11 @@ impl<'a, T: Element> Ending<'a, T> {
     /// Numbers of a channel become `f(y · scale + shift)`, if this is that ending.
     pub(super) fn line(self, channel: usize, y: &mut [T]) {
         if let Self::Line { scale, shift, fused } = self {
-            Line { mean: T::ZERO, slope: scale[channel], shift: shift[channel], fused }.replace(y);
+            let line = Line { mean: T::ZERO, slope: scale[channel], shift: shift[channel], fused };
+            vectorised(
+                #[inline(always)]
+                || line.replace(y),
+            );
         }
     }
 

@@ -15,19 +15,22 @@ impl Plan {
     }
 
     pub(super) fn linear_forward<T: Element>(&self, x: &[T], w: &[T], end: Ending<T>) -> Vec<T> {
-        if dots::suits(self.batch) && !end.has_line() {
-            return dots::product(x, w, self.depth(), end.bias());
-        }
-        let (x, w) = (self.images(x), self.weights(w).t());
-        let Some(b) = end.bias() else {
-            let mut y = product(x, w);
-            if end.has_line() {
-                y.iter_mut().enumerate().for_each(|(n, y)| end.line(n % self.c_out, std::slice::from_mut(y)));
+        let mut y = if dots::suits(self.batch) {
+            dots::product(x, w, self.depth(), end.bias())
+        } else {
+            let (x, w) = (self.images(x), self.weights(w).t());
+            match end.bias() {
+                None => product(x, w),
+                Some(b) => {
+                    let mut y = b.repeat(self.batch);
+                    add_product(&mut y, x, w);
+                    y
+                }
             }
-            return y;
         };
-        let mut y = b.repeat(self.batch);
-        add_product(&mut y, x, w);
+        if end.has_line() {
+            y.iter_mut().enumerate().for_each(|(n, y)| end.line(n % self.c_out, std::slice::from_mut(y)));
+        }
         y
     }
 
