@@ -24,16 +24,25 @@ ROOT = Random(1).at("vision")
 # A prime, so that no axis of a weight repeats itself.
 POOL = ROOT.at("pool").uniform(-1.0, 1.0, 65_521).astype(np.float64)
 BATCH = 4
+# Of networks with more parameters, which are others with more layers, no gradients: they would take gigabytes.
+GIANT = 200_000_000
 
 
 @dataclass
 class Case:
-    """A network, its image size, the modules whose outputs are its features, and its last layer."""
+    """A network, its image size, the modules whose outputs are its features, and its last layer.
+
+    Then what becomes of those outputs, other last layers beside the first, and, where training has more than one loss, how
+    the output of the network becomes a list of logits: those after the first enter the loss 0.3 times.
+    """
 
     build: Callable[[], nn.Module]
     size: int
     features: list[str]
     head: str
+    maps: Callable[[list], list] = lambda outputs: outputs
+    heads: tuple = ()
+    logits: Callable | None = None
 
 
 class CifarBlock(nn.Module):
@@ -166,6 +175,71 @@ def resnet(build):
     return Case(build, 64, ["layer1", "layer2", "layer3", "layer4"], "fc")
 
 
+def densenet(build):
+    blocks = [f"features.{m}" for m in ("denseblock1", "denseblock2", "denseblock3", "norm5")]
+    return Case(build, 64, blocks, "classifier", maps=lambda t: t[:3] + [t[3].relu()])
+
+
+GOOGLENET = Case(
+    lambda: tv.googlenet(init_weights=False),
+    64,
+    ["conv3", "inception3b", "inception4e", "inception5b"],
+    "fc",
+    logits=lambda output: [output.logits, output.aux_logits1, output.aux_logits2],
+)
+INCEPTION_V3 = Case(
+    lambda: tv.inception_v3(init_weights=False),
+    299,
+    ["Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c"],
+    "fc",
+    logits=lambda output: [output.logits, output.aux_logits],
+)
+
+
+class Vit(tv.VisionTransformer):
+    """torchvision's, for images of any size and with DeiT's second token as timm has them."""
+
+    def __init__(self, patch, depth, width, heads, distilled):
+        super().__init__(224, patch, depth, heads, width, 4 * width)
+        self.tokens = ["class_token"]
+        if distilled:
+            self.tokens.append("distillation_token")
+            self.distillation_token = nn.Parameter(torch.zeros(1, 1, width))
+            self.encoder.pos_embedding = nn.Parameter(torch.zeros(1, 2 + (224 // patch) ** 2, width))
+            self.heads.head_dist = nn.Linear(width, 1000)
+
+    def forward(self, x):
+        x = self.conv_proj(x)
+        grid = x.shape[2:]
+        tokens = [getattr(self, name).expand(len(x), -1, -1) for name in self.tokens]
+        x = torch.cat(tokens + [x.flatten(2).transpose(1, 2)], 1)
+        special, patches = self.encoder.pos_embedding.tensor_split([len(tokens)], 1)
+        side = round(patches.shape[1] ** 0.5)
+        patches = patches.transpose(1, 2).unflatten(2, (side, side))
+        patches = F.interpolate(patches, grid, mode="bicubic", antialias=True)
+        positions = torch.cat([special, patches.flatten(2).transpose(1, 2)], 1)
+        x = self.encoder.ln(self.encoder.layers(x + positions))
+        logits = [head(x[:, i]) for i, head in enumerate(self.heads.children())]
+        return logits if self.training and len(logits) > 1 else sum(logits) / len(logits)
+
+
+def vit(patch, width, heads, depth=12, distilled=False):
+    def maps(outputs):
+        side = 96 // patch
+        return [t[:, -side * side :].transpose(1, 2).unflatten(2, (side, side)) for t in outputs]
+
+    layers = [f"encoder.layers.encoder_layer_{depth * n // 4 - 1}" for n in (1, 2, 3)]
+    return Case(
+        lambda: Vit(patch, depth, width, heads, distilled),
+        96,
+        [*layers, "encoder.ln"],
+        "heads.head",
+        maps,
+        ("heads.head_dist",) if distilled else (),
+        list if distilled else None,
+    )
+
+
 CASES = {
     "resnet18": resnet(tv.resnet18),
     "resnet34": resnet(tv.resnet34),
@@ -206,6 +280,23 @@ CASES = {
     "alexnet_2012": Case(AlexNet2012, 63, ["features.3", "features.7", "features.14"], "classifier.6"),
     "nin": nin(),
     "nin_cifar": nin_cifar(),
+    "densenet121": densenet(tv.densenet121),
+    "densenet161": densenet(tv.densenet161),
+    "densenet169": densenet(tv.densenet169),
+    "densenet201": densenet(tv.densenet201),
+    "googlenet": GOOGLENET,
+    "inception_v3": INCEPTION_V3,
+    "vit_t_16": vit(16, 192, 3),
+    "vit_t_32": vit(32, 192, 3),
+    "vit_s_16": vit(16, 384, 6),
+    "vit_s_32": vit(32, 384, 6),
+    "vit_b_16": vit(16, 768, 12),
+    "vit_b_32": vit(32, 768, 12),
+    "vit_l_16": vit(16, 1024, 16, depth=24),
+    "vit_l_32": vit(32, 1024, 16, depth=24),
+    "deit_t_16_distilled": vit(16, 192, 3, distilled=True),
+    "deit_s_16_distilled": vit(16, 384, 6, distilled=True),
+    "deit_b_16_distilled": vit(16, 768, 12, distilled=True),
 }
 
 
@@ -255,6 +346,26 @@ def dropout(model):
     return any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
 
 
+def steady(model):
+    """Takes dropout away."""
+    for m in model.modules():
+        if isinstance(m, nn.Dropout):
+            m.p = 0.0
+
+
+def gradients(model, case, batch, norms, tensors):
+    """Adds a sketch of every parameter's gradient; the mode they are taken in."""
+    x, y = batch
+    if case.logits:
+        steady(model)  # Or training, which alone runs auxiliary heads, would be random.
+    mode = "train" if case.logits or (norms and not dropout(model)) else "eval"
+    output = model.train(mode == "train")(x)
+    main, *others = case.logits(output) if case.logits else [output]
+    sum((0.3 * F.cross_entropy(other, y) for other in others), F.cross_entropy(main, y)).backward()
+    tensors["gradients"] = torch.stack([sketch(p.grad, 4) for _, p in sorted(model.named_parameters())])
+    return mode
+
+
 def make(name, case):
     model = case.build()
     known = layers(model)
@@ -272,37 +383,64 @@ def make(name, case):
         model.get_submodule(m).register_forward_hook(lambda _, __, out, m=m: heard.update({m: out}))
         for m in case.features
     ]
-    hooks.append(model.get_submodule(case.head).register_forward_hook(lambda _, i, __: heard.update(embedding=i[0])))
+    read = []
+    for head in (case.head, *case.heads):
+        hooks.append(model.get_submodule(head).register_forward_hook(lambda _, i, __: read.append(i[0])))
     with torch.no_grad():
         logits = model.eval()(x)
     for hook in hooks:
         hook.remove()
-    if heard["embedding"].dim() == 4:  # what a last convolution sees
-        heard["embedding"] = heard["embedding"].mean((2, 3))
-    tensors = {f"features.{n}": sketch(heard[m], 16) for n, m in enumerate(case.features)}
-    tensors |= {"embedding": sketch(heard["embedding"], 16), "logits": sketch(logits, 64)}
+    read = [t.mean((2, 3)) if t.dim() == 4 else t for t in read]  # what a last convolution sees
+    features = case.maps([heard[m] for m in case.features])
+    tensors = {f"features.{n}": sketch(t, 16) for n, t in enumerate(features)}
+    tensors |= {"embedding": sketch(sum(read) / len(read), 16), "logits": sketch(logits, 64)}
 
-    mode = "eval" if dropout(model) or not norms else "train"
-    model.train(mode == "train")
-    F.cross_entropy(model(x), y).backward()
-    gradients = [sketch(p.grad, 4) for _, p in sorted(model.named_parameters())]
-    tensors["gradients"] = torch.stack(gradients)
+    mode = "none" if parameters > GIANT else gradients(model, case, (x, y), norms, tensors)
     about = {
         "torch": torch.__version__,
         "parameters": parameters,
         "layers": known,
-        "features": [list(heard[m].shape) for m in case.features],
+        "features": [list(t.shape) for t in features],
         "size": case.size,
         "gain": gain,
         "mode": mode,
     }
     path = Path(__file__).parent / f"{name}.safetensors"
     save_file(tensors, path, metadata={"about": json.dumps(about, sort_keys=True, separators=(",", ":"))})
+    norms = tensors["gradients"][:, 0] if "gradients" in tensors else torch.zeros(1)
     print(f"{name}: {path.stat().st_size} bytes, {parameters} parameters, |logits| {logits.norm():.3g}, "
-          f"gradients {tensors['gradients'][:, 0].min():.3g} to {tensors['gradients'][:, 0].max():.3g} in {mode}")
+          f"gradients {norms.min():.3g} to {norms.max():.3g} in {mode}")
+
+
+SEGMENTERS = {
+    "fcn_resnet50": tv.segmentation.fcn_resnet50,
+    "fcn_resnet101": tv.segmentation.fcn_resnet101,
+}
+
+
+def make_segmenter(name, build):
+    """Scores of every pixel, and gradients in training without dropout; the auxiliary loss enters half."""
+    model = build(weights=None, weights_backbone=None, num_classes=21, aux_loss=True)
+    about = {"torch": torch.__version__, "layers": layers(model), "parameters": sum(p.numel() for p in model.parameters())}
+    fill(model, 1.0)
+    model = model.double()
+    steady(model)
+    x = torch.from_numpy(draw("images", (2, 3, 40, 56)))
+    y = torch.from_numpy(ROOT.at("labels").below(21, 2 * 40 * 56).reshape(2, 40, 56))
+    with torch.no_grad():
+        tensors = {"logits": sketch(model.eval()(x)["out"], 64)}
+    output = model.train()(x)
+    (F.cross_entropy(output["out"], y) + 0.5 * F.cross_entropy(output["aux"], y)).backward()
+    tensors["gradients"] = torch.stack([sketch(p.grad, 4) for _, p in sorted(model.named_parameters())])
+    path = Path(__file__).parent / f"{name}.safetensors"
+    save_file(tensors, path, metadata={"about": json.dumps(about, sort_keys=True, separators=(",", ":"))})
+    print(f"{name}: {path.stat().st_size} bytes, {about['parameters']} parameters")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for chosen in sys.argv[1:] or CASES:
-        make(chosen, CASES[chosen])
+    for chosen in sys.argv[1:] or [*CASES, *SEGMENTERS]:
+        if chosen in CASES:
+            make(chosen, CASES[chosen])
+        else:
+            make_segmenter(chosen, SEGMENTERS[chosen])

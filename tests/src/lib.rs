@@ -1,11 +1,14 @@
 //! What the tests in `tests/tests` share: golden files, and ears for a model's inner outputs.
 
+pub mod reference;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
 use candle_core::{Result, Tensor};
 use nn_core::ctx::{Event, Observer};
+use nn_core::ops;
 use nn_core::weights::safetensors;
 use nn_layers::{Mlp, MlpConfig};
 use nn_vision::{Entry, Network};
@@ -48,6 +51,16 @@ pub fn golden(name: &str) -> Result<(BTreeMap<String, Tensor>, Value)> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("golden/{name}.safetensors"));
     let about = safetensors::metadata(&path)?.remove("about").unwrap_or_default();
     Ok((safetensors::read(&path)?, serde_json::from_str(&about).map_err(candle_core::Error::wrap)?))
+}
+
+/// The mean cross-entropy of the main logits, which come first, and 0.3 times that of each auxiliary head.
+///
+/// # Errors
+/// If there are no logits, or they do not suit the labels.
+pub fn loss(all_logits: &[Tensor], labels: &Tensor) -> Result<Tensor> {
+    let loss = |logits| ops::cross_entropy(logits, labels, ops::Reduction::Mean);
+    let (main, auxiliary) = all_logits.split_first().expect("a network has a head");
+    auxiliary.iter().try_fold(loss(main)?, |sum, logits| sum + (loss(logits)? * 0.3)?)
 }
 
 /// Keeps the output of every layer by its path.

@@ -169,6 +169,21 @@ impl ParamStore {
     }
 }
 
+/// Asks `vb` for a parameter that starts from `values`, where no [`Init`] describes them.
+///
+/// # Errors
+/// If the name exists with another shape.
+pub fn parameter(vb: &VarBuilder, name: &str, values: &Tensor) -> Result<Tensor> {
+    // Nothing else starts as NaN, so that is what a tensor is that was just made and not loaded.
+    let tensor = vb.get_with_hints(values.shape(), name, Init::Const(f64::NAN))?;
+    let first = tensor.flatten_all()?.narrow(0, 0, 1)?.to_dtype(DType::F64)?.squeeze(0)?;
+    if first.to_scalar::<f64>()?.is_nan() {
+        let values = values.to_device(tensor.device())?.to_dtype(tensor.dtype())?;
+        Var::from_tensor(&tensor)?.set(&values)?;
+    }
+    Ok(tensor)
+}
+
 /// Asks `vb` for a buffer: a tensor that starts at `value` everywhere and is saved but not trained.
 ///
 /// From a plain Candle `VarMap` it is a constant tensor among the others.
@@ -335,6 +350,18 @@ mod tests {
         assert_eq!(names, ["b.weight"]);
         store.vb(DType::F32, &Device::Cpu).pp("a").get(7, "weight")?;
         assert_eq!(store.tensors()["a.weight"].dims(), [7]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_parameter_starts_from_values_and_keeps_what_it_was_set_to() -> Result<()> {
+        let store = ParamStore::new(1);
+        let vb = store.vb(DType::F32, &Device::Cpu);
+        let start = Tensor::new(&[1f32, 2.0], &Device::Cpu)?;
+        assert_eq!(parameter(&vb, "a", &start)?.to_vec1::<f32>()?, [1.0, 2.0]);
+        store.parameters()[0].1.set(&Tensor::new(&[3f32, 4.0], &Device::Cpu)?)?;
+        assert_eq!(parameter(&vb, "a", &start)?.to_vec1::<f32>()?, [3.0, 4.0]);
+        assert!(parameter(&vb, "a", &start.narrow(0, 0, 1)?).is_err());
         Ok(())
     }
 

@@ -23,6 +23,15 @@ pub const fn normal(stdev: f64) -> Init {
     Init::Randn { mean: 0.0, stdev }
 }
 
+/// Uniform in `±√(6 / (fan_in + fan_out))`: a compromise between the way forward and the way back.
+///
+/// Source: Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural networks", equation 16.
+/// PyTorch's `xavier_uniform_`.
+pub fn xavier_uniform(fan_in: usize, fan_out: usize) -> Init {
+    let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
+    Init::Uniform { lo: -bound, up: bound }
+}
+
 /// Whether a layer adds a learned number to each output.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Bias {

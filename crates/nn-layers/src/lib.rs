@@ -3,9 +3,11 @@
 //! Every layer is made by `new(sizes…, config, vb)`; sizes have no sensible default, options do. Pooling and
 //! activations have no parameters: their options are the layer.
 
+mod attention;
 mod batch_norm;
 mod conv2d;
 mod conv_norm;
+mod conv_transpose2d;
 mod dropout;
 mod flatten;
 mod init;
@@ -14,12 +16,14 @@ mod linear;
 mod mlp;
 mod sequential;
 
+pub use attention::MultiHeadAttention;
 pub use batch_norm::BatchNorm2d;
 pub use conv_norm::{ConvNorm, ConvNormConfig};
+pub use conv_transpose2d::{ConvTranspose2d, ConvTranspose2dConfig, Start};
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use dropout::Dropout;
 pub use flatten::Flatten;
-pub use init::{Bias, HE_FAN_IN, HE_FAN_OUT, normal};
+pub use init::{Bias, HE_FAN_IN, HE_FAN_OUT, normal, xavier_uniform};
 pub use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearConfig};
 pub use mlp::{Mlp, MlpConfig, Neuron};

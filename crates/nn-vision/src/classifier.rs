@@ -20,7 +20,16 @@ pub trait Classifier: Layer {
     /// As for [`Classifier::features`].
     fn embed(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor>;
 
-    /// Puts a new last layer for `num_classes` classes in place of the old one, which leaves `store`.
+    /// `[B, C, H, W]` → the logits `[B, classes]` of every head that learns, the main one first. In evaluation
+    /// auxiliary heads are left out; the network's own documentation tells what their losses weigh in training.
+    ///
+    /// # Errors
+    /// As for [`Classifier::features`].
+    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+        Ok(vec![self.call(x, ctx)?])
+    }
+
+    /// Puts a new last layer for `num_classes` classes in place of the old one, which leaves `store`; on every head.
     ///
     /// The network must have been built at the root of `store`. The new layer starts as that of a network built
     /// for so many classes.

@@ -15,18 +15,27 @@
 //! ```
 
 pub mod alexnet;
+mod auxiliary;
+mod branches;
 pub mod cifar_resnet;
 mod classifier;
 pub mod cnn;
+pub mod densenet;
+pub mod fcn_resnet;
+pub mod googlenet;
+pub mod inception;
 pub mod lenet;
 pub mod mobilenet_v1;
 pub mod mobilenet_v2;
 pub mod nin;
 pub mod preprocess;
 pub mod resnet;
+mod trunk;
 mod unit;
 pub mod vgg;
+pub mod vit;
 mod zoo;
 
+pub use auxiliary::Auxiliary;
 pub use classifier::Classifier;
 pub use zoo::{Entry, Network, entries, find};

@@ -145,8 +145,7 @@ fn build(cfg: ResNetConfig, vb: VarBuilder, num_classes: usize) -> Result<Networ
 
 /// conv 7×7 → max pool 3×3 → four stages of blocks → mean of the map → dense classes.
 pub struct ResNet {
-    stem: ConvNorm,
-    stages: [Sequential; 4],
+    stages: Stages,
     fc: Linear,
 }
 
@@ -154,6 +153,21 @@ impl ResNet {
     /// # Errors
     /// If `groups` does not divide the channels of a 3×3, or `vb` has the names with other shapes.
     pub fn new(cfg: &ResNetConfig, vb: VarBuilder) -> Result<Self> {
+        let stages = Stages::new(cfg, vb.clone())?;
+        let fc = Linear::new(stages.channels, cfg.num_classes, Bias::Learned, vb.pp("fc"))?;
+        Ok(Self { stages, fc })
+    }
+}
+
+/// The network without its last layer, for those who read its maps.
+pub(crate) struct Stages {
+    stem: ConvNorm,
+    stages: [Sequential; 4],
+    channels: usize,
+}
+
+impl Stages {
+    pub(crate) fn new(cfg: &ResNetConfig, vb: VarBuilder) -> Result<Self> {
         let (mut channels, mut dilation) = (64, 1);
         let mut stage = |n: usize| -> Result<Sequential> {
             let mut at = Place { width: WIDTHS[n], stride: 1, dilation };
@@ -173,18 +187,16 @@ impl ResNet {
             Ok(blocks)
         };
         let stages = [stage(0)?, stage(1)?, stage(2)?, stage(3)?];
-        Ok(Self {
-            stem: Unit { stride: 2, ..unit(7) }.build([cfg.in_channels, 64], NAMES[0], vb.clone())?,
-            stages,
-            fc: Linear::new(channels, cfg.num_classes, Bias::Learned, vb.pp("fc"))?,
-        })
+        let stem = Unit { stride: 2, ..unit(7) }.build([cfg.in_channels, 64], NAMES[0], vb.clone())?;
+        Ok(Self { stem, stages, channels })
     }
-}
 
-impl Classifier for ResNet {
-    /// `[B, C, H, W]` → the outputs of the four stages, at strides 4, 8, 16 and 32, with 64, 128, 256 and 512
-    /// channels, or four times as many from bottlenecks. A stage that dilates keeps the stride of the one before.
-    fn features(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+    /// Of the last stage.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    pub(crate) fn features(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
         let pool = MaxPool2d { stride: [2, 2], padding: [1, 1], ..MaxPool2d::new([3, 3]) };
         let mut x = self.stem.call(x, ctx)?.through("maxpool", &pool, ctx)?;
         let mut outputs = Vec::with_capacity(self.stages.len());
@@ -193,6 +205,14 @@ impl Classifier for ResNet {
             outputs.push(x.clone());
         }
         Ok(outputs)
+    }
+}
+
+impl Classifier for ResNet {
+    /// `[B, C, H, W]` → the outputs of the four stages, at strides 4, 8, 16 and 32, with 64, 128, 256 and 512
+    /// channels, or four times as many from bottlenecks. A stage that dilates keeps the stride of the one before.
+    fn features(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+        self.stages.features(x, ctx)
     }
 
     fn embed(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {

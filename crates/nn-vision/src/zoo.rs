@@ -4,7 +4,10 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use nn_core::{Ctx, Layer};
 
-use crate::{Classifier, alexnet, cifar_resnet, cnn, lenet, mobilenet_v1, mobilenet_v2, nin, resnet, vgg};
+use crate::{
+    Classifier, alexnet, cifar_resnet, cnn, densenet, googlenet, inception, lenet, mobilenet_v1,
+    mobilenet_v2, nin, resnet, vgg, vit,
+};
 
 /// One model.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,17 @@ impl<C: Classifier + 'static> From<C> for Network {
 }
 
 impl Network {
+    /// [`Classifier::all_logits`]; anything else has but one output.
+    ///
+    /// # Errors
+    /// If the input does not suit the model.
+    pub fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+        match self {
+            Self::Classifier(network) => network.all_logits(x, ctx),
+            Self::Other(network) => Ok(vec![network.call(x, ctx)?]),
+        }
+    }
+
     fn layer(&self) -> &dyn Layer {
         match self {
             Self::Classifier(network) => network.as_ref(),
@@ -73,6 +87,10 @@ const FAMILIES: &[&[Entry]] = &[
     vgg::ZOO,
     alexnet::ZOO,
     nin::ZOO,
+    densenet::ZOO,
+    googlenet::ZOO,
+    inception::ZOO,
+    vit::ZOO,
 ];
 
 /// Every model of this crate.
