@@ -81,11 +81,29 @@ impl<'a, T: Copy> Blank<'a, T> {
         self.full = true;
     }
 
+    /// Writes slices one after the other.
+    pub(crate) fn join<'b>(&mut self, parts: impl Iterator<Item = &'b [T]>)
+    where
+        T: 'b,
+    {
+        let mut rest = &mut *self.slots;
+        for part in parts {
+            assert!(part.len() <= rest.len(), "lengths differ");
+            let (slots, others) = std::mem::take(&mut rest).split_at_mut(part.len());
+            slots.iter_mut().zip(part).for_each(|(slot, &v)| {
+                slot.write(v);
+            });
+            rest = others;
+        }
+        assert!(rest.is_empty(), "lengths differ");
+        self.full = true;
+    }
+
     /// The values of a stretch that was filled.
     #[inline(always)]
     pub(crate) fn get_mut(&mut self) -> &mut [T] {
         assert!(self.full, "a stretch of a new vector is read before it is written");
-        // SAFETY: `full` is set by the methods above alone, after they have written every slot; `MaybeUninit<T>` has the layout
+        // SAFETY: `full` is set by this type's methods alone, after they have written every slot; `MaybeUninit<T>` has the layout
         // of `T`, and the borrow is that of `self`.
         unsafe { std::slice::from_raw_parts_mut(self.slots.as_mut_ptr().cast::<T>(), self.slots.len()) }
     }
@@ -221,6 +239,18 @@ mod tests {
             (at.slab, at.start)
         });
         assert_eq!(found, [(0, 0), (0, 2), (0, 4), (1, 0), (1, 2), (1, 4)]);
+    }
+
+    #[test]
+    fn slices_are_joined() {
+        let parts: [&[u8]; 3] = [&[1, 2], &[], &[3]];
+        assert_eq!(by_chunks(6, 3, 0, |_, blank| blank.join(parts.into_iter())), [1, 2, 3, 1, 2, 3]);
+    }
+
+    #[test]
+    #[should_panic(expected = "lengths differ")]
+    fn slices_that_leave_a_gap_are_a_bug() {
+        by_chunks::<u8>(2, 2, 0, |_, blank| blank.join([[1].as_slice()].into_iter()));
     }
 
     #[test]

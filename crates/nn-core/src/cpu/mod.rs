@@ -20,6 +20,7 @@ pub(crate) mod patches;
 pub(crate) mod phases;
 pub(crate) mod resample;
 pub(crate) mod simd;
+pub(crate) mod strided;
 pub(crate) mod tiles;
 pub(crate) mod vector;
 

@@ -30,6 +30,11 @@ pub fn add_activate(a: &Tensor, b: &Tensor, activation: Activation) -> Result<Te
     if on_cpu(&[a, b]) { apply2(Sum(f), a, b) } else { f.portable((a + b)?) }
 }
 
+/// `a + b` of one shape and type.
+pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if on_cpu(&[a, b]) { apply2(Sum(Fused(None)), a, b) } else { a + b }
+}
+
 /// `a + b` of two gradients, outside the graph.
 pub(crate) fn sum_of(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if on_cpu(&[a, b]) { detached2(Sum(Fused(None)), a, b) } else { Ok((a + b)?.detach()) }
@@ -64,8 +69,9 @@ impl Kernel<2> for Sum {
 
     fn backward(&self, [a, b]: [&Tensor; 2], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
         let dz = match self.0.seen() {
+            None => dy.clone(),
             Some(Seen::Output) => detached2(FromOutput(self.0), y, dy)?,
-            _ => detached3(FromInputs(self.0), a, b, dy)?,
+            Some(_) => detached3(FromInputs(self.0), a, b, dy)?,
         };
         Ok([wants_gradient(a).then(|| dz.clone()), wants_gradient(b).then_some(dz)])
     }

@@ -14,6 +14,7 @@ use candle_core::{
 
 use crate::backward::{Derivative, Mark};
 use crate::cpu::Element;
+use crate::cpu::strided::gather;
 
 /// A contiguous, row-major read of one argument.
 pub(crate) struct View<'a, T: Clone> {
@@ -46,9 +47,16 @@ impl<'a, T: Element> Strided<'a, T> {
     fn contiguous(self) -> View<'a, T> {
         let data = match self.layout.contiguous_offsets() {
             Some((start, end)) => Cow::Borrowed(&self.data[..end - start]),
-            None => Cow::Owned(gather(self.data, self.layout)),
+            None => Cow::Owned(gather(self.data, self.dims(), self.strides())),
         };
         View { data, dims: self.layout.dims() }
+    }
+
+    /// What `view` sees of the argument, in row-major order, and its shape.
+    pub(crate) fn seen_by(&self, view: impl FnOnce(&Layout) -> Result<Layout>) -> Result<(Vec<T>, Shape)> {
+        let seen = view(self.layout)?;
+        let from = seen.start_offset() - self.layout.start_offset();
+        Ok((gather(&self.data[from..], seen.dims(), seen.stride()), seen.shape().clone()))
     }
 }
 
@@ -192,33 +200,6 @@ impl<const N: usize, K: Kernel<N>> Derivative for Numbered<K, N> {
         let args = std::array::from_fn(|i| &args[i]);
         Ok(self.0.backward(args, y, dy)?.into())
     }
-}
-
-/// The elements of a strided layout in row-major order; `data` begins with the first.
-fn gather<T: Element>(data: &[T], layout: &Layout) -> Vec<T> {
-    let count = layout.shape().elem_count();
-    let (Some((&inner, outer)), Some((&step, steps))) =
-        (layout.dims().split_last(), layout.stride().split_last())
-    else {
-        return vec![data[0]];
-    };
-    let mut index = vec![0; outer.len()];
-    let mut start = 0;
-    let mut out = Vec::with_capacity(count);
-    while out.len() < count {
-        out.extend((0..inner).map(|i| data[start + i * step]));
-        // Count up the outer indices like an odometer, the last one fastest.
-        for axis in (0..outer.len()).rev() {
-            index[axis] += 1;
-            start += steps[axis];
-            if index[axis] < outer[axis] {
-                break;
-            }
-            start -= steps[axis] * outer[axis];
-            index[axis] = 0;
-        }
-    }
-    out
 }
 
 /// Runs the kernel in the arguments' float type.

@@ -38,15 +38,53 @@ impl<S> Handover<S> {
     }
 }
 
-/// One zero that depends on two tensors, and where the op that takes it as an argument leaves their gradients before
-/// it returns one for the zero.
-pub(crate) fn tie(a: &Tensor, b: &Tensor) -> Result<(Tensor, Handover<[Option<Tensor>; 2]>)> {
-    let gradients = Handover::default();
+/// Where an op that takes a knot as an argument leaves the gradients of what is tied into it, before it returns one for
+/// the knot.
+pub(crate) type Tied = Handover<[Option<Tensor>; 2]>;
+
+/// One zero that depends on two tensors.
+pub(crate) fn tie(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tied)> {
+    let gradients = Tied::default();
     Ok((apply2(Knot(gradients.clone()), a, b)?, gradients))
 }
 
+/// One zero that depends on all of at least two tensors.
+pub(crate) struct Bundle(Vec<Tied>);
+
+// Not derived: a handover is shared, so this is too.
+impl Clone for Bundle {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl Bundle {
+    /// The bundle and its zero.
+    pub(crate) fn of(xs: &[&Tensor]) -> Result<(Tensor, Self)> {
+        let [others @ .., a, b] = xs else { unreachable!("a bundle is of at least two") };
+        let (mut zero, gradients) = tie(a, b)?;
+        let mut bundle = vec![gradients];
+        for x in others.iter().rev() {
+            let (next, gradients) = tie(x, &zero)?;
+            zero = next;
+            bundle.push(gradients);
+        }
+        bundle.reverse();
+        Ok((zero, Self(bundle)))
+    }
+
+    /// Leaves the gradients of the tensors, in their order, where the knots find them.
+    pub(crate) fn put(&self, mut gradients: Vec<Option<Tensor>>, zero: &Tensor) {
+        let mut next = gradients.pop();
+        for tied in self.0.iter().rev() {
+            let (first, second) = (gradients.pop().flatten(), next.take());
+            tied.put([first, second.unwrap_or_else(|| Some(zero.clone()))]);
+        }
+    }
+}
+
 #[derive(Clone)]
-struct Knot(Handover<[Option<Tensor>; 2]>);
+struct Knot(Tied);
 
 impl Kernel<2> for Knot {
     const NAME: &'static str = "knot";
