@@ -412,15 +412,84 @@ def make(name, case):
           f"gradients {norms.min():.3g} to {norms.max():.3g} in {mode}")
 
 
+class Maps(nn.Module):
+    """The modules of a classifier's `features`, and the outputs of some of them."""
+
+    def __init__(self, features, wanted):
+        super().__init__()
+        self.features, self.wanted = features, wanted
+
+    def forward(self, x):
+        maps = []
+        for n, module in enumerate(self.features):
+            x = module(x)
+            if n in self.wanted:
+                maps.append(x)
+        return maps
+
+
+class Skip(nn.Module):
+    """Coarser scores at twice their size, and the scores of a finer map."""
+
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.upsample = nn.ConvTranspose2d(classes, classes, 4, 2, 1, bias=False)
+        self.score = nn.Conv2d(channels, classes, 1)
+
+    def forward(self, coarse, fine):
+        return self.upsample(coarse) + self.score(fine)
+
+
+class Fcn(nn.Module):
+    """Long et al. 2015, sections 3.3 and 4.1, with zeros around maps in place of the 100 pixels around the image."""
+
+    def __init__(self, backbone, channels, kernel, width, classes=21):
+        super().__init__()
+        *fine, coarse = channels
+        self.backbone = backbone
+        self.classifier = nn.Sequential(
+            nn.Conv2d(coarse, width, kernel, padding=kernel // 2), nn.ReLU(), nn.Dropout(),
+            nn.Conv2d(width, width, 1), nn.ReLU(), nn.Dropout(),
+            nn.Conv2d(width, classes, 1),
+        )
+        self.skips = nn.ModuleList([Skip(c, classes) for c in reversed(fine)])
+        stride = 32 // 2 ** len(fine)
+        self.upsample = nn.ConvTranspose2d(classes, classes, 2 * stride, stride, stride // 2, bias=False)
+
+    def forward(self, x):
+        h, w = x.shape[2:]
+        *fine, coarse = self.backbone(F.pad(x, (0, -w % 32, 0, -h % 32)))
+        scores = self.classifier(coarse)
+        for skip, maps in zip(self.skips, reversed(fine)):
+            scores = skip(scores, maps)
+        return {"out": self.upsample(scores)[:, :, :h, :w]}
+
+
+def fcn_vgg16(channels):
+    return lambda: Fcn(Maps(tv.vgg16().features, [16, 23, 30][-len(channels):]), channels, 7, 4096)
+
+
+def fcn_mobilenet_v2():
+    return Fcn(Maps(tv.mobilenet_v2().features, [6, 13, 18]), [32, 96, 1280], 3, 256)
+
+
+def torchvision(build):
+    return lambda: build(weights=None, weights_backbone=None, num_classes=21, aux_loss=True)
+
+
 SEGMENTERS = {
-    "fcn_resnet50": tv.segmentation.fcn_resnet50,
-    "fcn_resnet101": tv.segmentation.fcn_resnet101,
+    "fcn32s_vgg16": fcn_vgg16([512]),
+    "fcn16s_vgg16": fcn_vgg16([512, 512]),
+    "fcn8s_vgg16": fcn_vgg16([256, 512, 512]),
+    "fcn_mobilenet_v2": fcn_mobilenet_v2,
+    "fcn_resnet50": torchvision(tv.segmentation.fcn_resnet50),
+    "fcn_resnet101": torchvision(tv.segmentation.fcn_resnet101),
 }
 
 
 def make_segmenter(name, build):
     """Scores of every pixel, and gradients in training without dropout; the auxiliary loss enters half."""
-    model = build(weights=None, weights_backbone=None, num_classes=21, aux_loss=True)
+    model = build()
     about = {"torch": torch.__version__, "layers": layers(model), "parameters": sum(p.numel() for p in model.parameters())}
     fill(model, 1.0)
     model = model.double()
@@ -429,8 +498,13 @@ def make_segmenter(name, build):
     y = torch.from_numpy(ROOT.at("labels").below(21, 2 * 40 * 56).reshape(2, 40, 56))
     with torch.no_grad():
         tensors = {"logits": sketch(model.eval()(x)["out"], 64)}
-    output = model.train()(x)
-    (F.cross_entropy(output["out"], y) + 0.5 * F.cross_entropy(output["aux"], y)).backward()
+    # Only training runs auxiliary heads. Elsewhere batch statistics would make gradients of biases before them 0.
+    about["mode"] = "train" if hasattr(model, "aux_classifier") else "eval"
+    output = model.train(about["mode"] == "train")(x)
+    loss = F.cross_entropy(output["out"], y)
+    if "aux" in output:
+        loss = loss + 0.5 * F.cross_entropy(output["aux"], y)
+    loss.backward()
     tensors["gradients"] = torch.stack([sketch(p.grad, 4) for _, p in sorted(model.named_parameters())])
     path = Path(__file__).parent / f"{name}.safetensors"
     save_file(tensors, path, metadata={"about": json.dumps(about, sort_keys=True, separators=(",", ":"))})

@@ -38,9 +38,9 @@ pub fn digits() -> impl Iterator<Item = &'static Entry> {
     models().filter(|entry| entry.input == MLP.input)
 }
 
-/// Those that are not for digits.
+/// Those for photos.
 pub fn large() -> impl Iterator<Item = &'static Entry> {
-    models().filter(|entry| entry.input != MLP.input)
+    nn_vision::classifiers().filter(|entry| entry.input != MLP.input)
 }
 
 /// A file of `tests/golden`: tensors by name, and what its maker says about it.

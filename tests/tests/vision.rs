@@ -48,7 +48,7 @@ impl Case {
         };
         let network = match network? {
             Network::Classifier(network) => network,
-            Network::Other(_) => panic!("{} is no classifier", entry.name),
+            _ => panic!("{} is no classifier", entry.name),
         };
         let pool = Pool::default();
         pool.fill(&store, gain)?;

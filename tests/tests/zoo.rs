@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use nn_core::testing::{assert_close, randn};
+use nn_core::testing::{assert_close, is_direct, randn};
 use nn_core::{Ctx, Layer, ParamStore};
 use nn_tests::{Outputs, digits, golden, loss, models};
 use nn_vision::{Entry, Network};
@@ -31,7 +31,11 @@ fn outputs_have_a_logit_a_class_for_any_number_of_classes() -> Result<()> {
         let store = ParamStore::blank();
         let model = (entry.build)(store.vb(DType::F32, &Device::Cpu), 3)?;
         let y = model.call(&images(entry, 2)?, &Ctx::eval())?;
-        assert_eq!(y.dims(), [2, 3], "{}", entry.name);
+        let [h, w] = entry.least;
+        match model {
+            Network::Segmenter(_) => assert_eq!(y.dims(), [2, 3, h, w], "{}", entry.name),
+            _ => assert_eq!(y.dims(), [2, 3], "{}", entry.name),
+        }
     }
     Ok(())
 }
@@ -52,14 +56,16 @@ fn parameters_are_those_of_the_reference_by_name_and_shape() -> Result<()> {
     Ok(())
 }
 
-/// A layer's path is the name its parameters are found under: summaries and freezing rely on it.
+/// A layer's path is the name its parameters are found under: summaries and freezing rely on it. And one operation of
+/// Candle's would send the whole network Candle's way back.
 #[test]
-fn every_parameter_belongs_to_an_observed_layer() -> Result<()> {
+fn every_parameter_belongs_to_an_observed_layer_and_the_way_back_is_direct() -> Result<()> {
     for entry in models() {
         let store = ParamStore::blank();
         let model = (entry.build)(store.vb(DType::F32, &Device::Cpu), entry.num_classes)?;
         let outputs = Outputs::default();
-        model.all_logits(&images(entry, 2)?, &Ctx::train(1).observed(&outputs))?;
+        let logits = model.all_logits(&images(entry, 2)?, &Ctx::train(1).observed(&outputs))?;
+        assert!(logits.iter().all(is_direct), "{}: an operation of Candle's", entry.name);
         let paths = outputs.take();
         for (name, _) in store.parameters() {
             let layer = name.rsplit_once('.').map_or("", |(layer, _)| layer);
@@ -102,6 +108,12 @@ fn every_parameter_gets_a_finite_gradient_that_is_not_zero(
     model: &Network,
 ) -> Result<()> {
     let targets = Tensor::new(&[0u32, 1, 2, 1], &Device::Cpu)?;
+    let targets = match model {
+        Network::Segmenter(_) => {
+            targets.reshape((4, 1, 1))?.broadcast_as((4, entry.least[0], entry.least[1]))?.contiguous()?
+        }
+        _ => targets,
+    };
     let grads = loss(&model.all_logits(&images(entry, 4)?, &Ctx::train(1))?, &targets)?.backward()?;
     let norm = |var: &Var| grads.get(var).map(|g| g.sqr()?.sum_all()?.to_scalar::<f32>()).transpose();
     for (name, var) in store.parameters() {

@@ -20,6 +20,12 @@ pub fn randn(seed: u64, shape: impl Into<Shape>) -> Result<Tensor> {
     Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
+/// Whether [`backward`](crate::backward()) takes its own way from `y`: nothing but this crate's ops, on the CPU, leads
+/// there from what is trained.
+pub fn is_direct(y: &Tensor) -> bool {
+    crate::backward::is_direct(y)
+}
+
 /// Compares the gradients of `f` with central differences, in `f64`, for every element of every input.
 ///
 /// The output is weighted with random numbers and summed, so errors cannot cancel. Inputs must not sit within

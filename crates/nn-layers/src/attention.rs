@@ -55,11 +55,11 @@ impl Layer for MultiHeadAttention {
     fn call(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
         let (batch, tokens, width) = x.dims3()?;
         let projected = ops::linear(x, &self.in_weight, Some(&self.in_bias))?; // [B, T, 3 · D]
-        let split = projected.reshape((batch, tokens, 3, self.heads, width / self.heads))?;
-        let part = |i| split.narrow(2, i, 1)?.squeeze(2)?.transpose(1, 2); // [B, N, T, D / N]
+        let split = ops::reshape(&projected, (batch, tokens, 3, self.heads, width / self.heads))?;
+        let part = |i| ops::transpose(&ops::select(&split, 2, i)?, 1, 2); // [B, N, T, D / N]
         let attention = Attention { dropout: self.dropout, ..Attention::default() };
         let y = scaled_dot_product_attention(&part(0)?, &part(1)?, &part(2)?, attention, ctx)?;
-        y.transpose(1, 2)?.flatten_from(2)?.through("out_proj", &self.out, ctx)
+        ops::flatten(&ops::transpose(&y, 1, 2)?, 2)?.through("out_proj", &self.out, ctx)
     }
 
     fn multiply_adds(&self, x: &Tensor, _y: &Tensor) -> u64 {

@@ -129,7 +129,7 @@ const fn row(
     name: &'static str,
     paper: &'static str,
     parameters: usize,
-    build: fn(VarBuilder, usize) -> Result<Network>,
+    build: fn(VarBuilder<'static>, usize) -> Result<Network>,
 ) -> Entry {
     Entry { name, paper, input: [3, 224, 224], least: LEAST, num_classes: 1000, parameters, build }
 }

@@ -4,6 +4,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use nn_core::ops::concat;
 use nn_core::{Ctx, Layer, Through};
 use nn_layers::{
     Activation, AvgPool2d, BatchNorm, Bias, Conv2dConfig, ConvNorm, ConvNormConfig, MaxPool2d, Padding,
@@ -153,6 +154,6 @@ impl Layer for Branches {
                 outputs.push(y.through(name, conv, ctx)?);
             }
         }
-        Tensor::cat(&outputs, 1)
+        concat(&outputs, 1)
     }
 }

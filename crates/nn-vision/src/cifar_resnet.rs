@@ -5,6 +5,7 @@
 
 use candle_core::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
+use nn_core::ops::pad;
 use nn_core::{Ctx, Layer, ParamStore, Through};
 use nn_layers::{
     AdaptiveAvgPool2d, AvgPool2d, Bias, ConvNorm, Flatten, HE_FAN_IN, Linear, LinearConfig, Sequential,
@@ -68,7 +69,7 @@ pub(crate) const ZOO: &[Entry] = &[
 const fn row(
     name: &'static str,
     parameters: usize,
-    build: fn(VarBuilder, usize) -> Result<Network>,
+    build: fn(VarBuilder<'static>, usize) -> Result<Network>,
 ) -> Entry {
     let paper = "He et al. 2015";
     Entry { name, paper, input: [3, 32, 32], least: [32, 32], num_classes: 10, parameters, build }
@@ -179,6 +180,6 @@ impl Module for Pad {
     /// `[B, C, H, W]` → `[B, C + 2 · channels, ⌈H / stride⌉, ⌈W / stride⌉]`
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let pixels = AvgPool2d { stride: [self.stride; 2], ..AvgPool2d::new([1, 1]) };
-        pixels.forward(x)?.pad_with_zeros(1, self.channels, self.channels)
+        pad(&pixels.forward(x)?, 1, [self.channels; 2])
     }
 }

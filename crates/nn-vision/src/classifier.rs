@@ -39,6 +39,38 @@ pub trait Classifier: Layer {
     fn reset_head(&mut self, num_classes: usize, store: &ParamStore) -> Result<()>;
 }
 
+impl Layer for Box<dyn Classifier> {
+    fn call(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
+        (**self).call(x, ctx)
+    }
+
+    fn kind(&self) -> &'static str {
+        (**self).kind()
+    }
+
+    fn multiply_adds(&self, x: &Tensor, y: &Tensor) -> u64 {
+        (**self).multiply_adds(x, y)
+    }
+}
+
+impl Classifier for Box<dyn Classifier> {
+    fn features(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+        (**self).features(x, ctx)
+    }
+
+    fn embed(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
+        (**self).embed(x, ctx)
+    }
+
+    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+        (**self).all_logits(x, ctx)
+    }
+
+    fn reset_head(&mut self, num_classes: usize, store: &ParamStore) -> Result<()> {
+        (**self).reset_head(num_classes, store)
+    }
+}
+
 /// Refuses images that leave nothing after all strides.
 pub(crate) fn at_least(who: &str, [height, width]: [usize; 2], x: &Tensor) -> Result<()> {
     let (_, _, h, w) = x.dims4()?;

@@ -8,6 +8,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use nn_core::ops::concat;
 use nn_core::{Ctx, Layer, ParamStore, Through};
 use nn_layers::{
     Activation, AdaptiveAvgPool2d, AvgPool2d, BatchNorm, BatchNorm2d, Bias, Conv2d, Conv2dConfig, ConvNorm,
@@ -70,7 +71,7 @@ pub(crate) const ZOO: &[Entry] = &[
 const fn row(
     name: &'static str,
     parameters: usize,
-    build: fn(VarBuilder, usize) -> Result<Network>,
+    build: fn(VarBuilder<'static>, usize) -> Result<Network>,
 ) -> Entry {
     let paper = "Huang et al. 2017";
     Entry { name, paper, input: [3, 224, 224], least: [64, 64], num_classes: 1000, parameters, build }
@@ -184,7 +185,7 @@ impl Layer for DenseBlock {
         let mut x = x.clone();
         for (n, layer) in (1..).zip(&self.layers) {
             let new = x.through(&format!("denselayer{n}"), layer, ctx)?; // [B, growth, H, W]
-            x = Tensor::cat(&[&x, &new], 1)?;
+            x = concat(&[x, new], 1)?;
         }
         Ok(x)
     }

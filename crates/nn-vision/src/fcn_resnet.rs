@@ -11,9 +11,9 @@ use nn_core::ops::{Interpolation, Sampling, interpolate};
 use nn_core::{Ctx, Layer, Mode, Through};
 use nn_layers::{Bias, Conv2d, Conv2dConfig, ConvNorm, Dropout};
 
-use crate::Auxiliary;
 use crate::resnet::{RESNET50, RESNET101, Reach, ResNetConfig, Stages};
 use crate::unit::{Unit, unit};
+use crate::{Auxiliary, Entry, Network, Segmenter};
 
 /// Options of [`FcnResNet`].
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,24 @@ pub const FCN_RESNET101: FcnResNetConfig = FcnResNetConfig {
     ..FCN_RESNET50
 };
 
+pub(crate) const ZOO: &[Entry] = &[
+    row("fcn_resnet50", 35_322_218, |vb, n| build(FCN_RESNET50, vb, n)),
+    row("fcn_resnet101", 54_314_346, |vb, n| build(FCN_RESNET101, vb, n)),
+];
+
+const fn row(
+    name: &'static str,
+    parameters: usize,
+    build: fn(VarBuilder<'static>, usize) -> Result<Network>,
+) -> Entry {
+    let paper = "Long, Shelhamer & Darrell 2015";
+    Entry { name, paper, input: [3, 520, 520], least: [40, 56], num_classes: 21, parameters, build }
+}
+
+fn build(cfg: FcnResNetConfig, vb: VarBuilder<'static>, num_classes: usize) -> Result<Network> {
+    Ok(Network::segmenter(FcnResNet::new(&FcnResNetConfig { num_classes, ..cfg }, vb)?))
+}
+
 /// What the loss of the auxiliary head is multiplied by before it is added to the main one.
 pub const AUXILIARY_WEIGHT: f64 = 0.5;
 
@@ -64,13 +82,15 @@ impl FcnResNet {
         };
         Ok(Self { backbone, classifier: Head::new(channels, cfg, vb.pp("classifier"))?, auxiliary })
     }
+}
 
+impl Segmenter for FcnResNet {
     /// `[B, C, H, W]` → the scores `[B, num_classes, H, W]` of every head that learns, the main one first; in evaluation it is
     /// the only one. The auxiliary head's loss is added to the main one [`AUXILIARY_WEIGHT`] times.
     ///
     /// # Errors
     /// If the image has another number of channels, or no pixels.
-    pub fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
         let (_, _, h, w) = x.dims4()?;
         let features = self.backbone.features(x, &ctx.at("backbone"))?;
         let large = |scores: &Tensor| interpolate(scores, [h, w], Interpolation::Bilinear(Sampling::Centers));

@@ -50,7 +50,7 @@ pub(crate) const ZOO: &[Entry] = &[
 const fn row(
     name: &'static str,
     paper: &'static str,
-    build: fn(VarBuilder, usize) -> Result<Network>,
+    build: fn(VarBuilder<'static>, usize) -> Result<Network>,
 ) -> Entry {
     Entry { name, paper, input: [1, 28, 28], least: [28, 28], num_classes: 10, parameters: 61_706, build }
 }

@@ -16,11 +16,13 @@
 
 pub mod alexnet;
 mod auxiliary;
+pub mod backbone;
 mod branches;
 pub mod cifar_resnet;
 mod classifier;
 pub mod cnn;
 pub mod densenet;
+pub mod fcn;
 pub mod fcn_resnet;
 pub mod googlenet;
 pub mod inception;
@@ -30,6 +32,7 @@ pub mod mobilenet_v2;
 pub mod nin;
 pub mod preprocess;
 pub mod resnet;
+mod segmenter;
 mod trunk;
 mod unit;
 pub mod vgg;
@@ -37,5 +40,7 @@ pub mod vit;
 mod zoo;
 
 pub use auxiliary::Auxiliary;
+pub use backbone::Backbone;
 pub use classifier::Classifier;
-pub use zoo::{Entry, Network, entries, find};
+pub use segmenter::Segmenter;
+pub use zoo::{Entry, Network, classifiers, entries, find, segmenters};

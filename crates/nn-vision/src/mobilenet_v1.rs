@@ -55,7 +55,7 @@ pub(crate) const ZOO: &[Entry] = &[
 const fn row(
     name: &'static str,
     parameters: usize,
-    build: fn(VarBuilder, usize) -> Result<Network>,
+    build: fn(VarBuilder<'static>, usize) -> Result<Network>,
 ) -> Entry {
     let paper = "Howard et al. 2017";
     Entry { name, paper, input: [3, 224, 224], least: [64, 64], num_classes: 1000, parameters, build }

@@ -5,6 +5,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use nn_core::ops::add;
 use nn_core::{Ctx, Layer, ParamStore, Through};
 use nn_layers::{
     Activation, AdaptiveAvgPool2d, Bias, ConvNorm, Dropout, Flatten, Linear, LinearConfig, Padding, normal,
@@ -66,7 +67,7 @@ pub(crate) const ZOO: &[Entry] = &[
 const fn row(
     name: &'static str,
     parameters: usize,
-    build: fn(VarBuilder, usize) -> Result<Network>,
+    build: fn(VarBuilder<'static>, usize) -> Result<Network>,
 ) -> Entry {
     let paper = "Sandler et al. 2018";
     Entry { name, paper, input: [3, 224, 224], least: [64, 64], num_classes: 1000, parameters, build }
@@ -214,7 +215,7 @@ impl Layer for InvertedResidual {
         };
         let y = self.project.call(&wide, ctx)?;
         match self.skip {
-            Skip::Add => x + y,
+            Skip::Add => add(x, &y),
             Skip::None => Ok(y),
         }
     }

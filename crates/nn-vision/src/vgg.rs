@@ -83,7 +83,7 @@ pub(crate) const ZOO: &[Entry] = &[
 const fn row(
     name: &'static str,
     parameters: usize,
-    build: fn(VarBuilder, usize) -> Result<Network>,
+    build: fn(VarBuilder<'static>, usize) -> Result<Network>,
 ) -> Entry {
     let paper = "Simonyan & Zisserman 2014";
     Entry { name, paper, input: [3, 224, 224], least: LEAST, num_classes: 1000, parameters, build }

@@ -10,6 +10,7 @@ mod encoder;
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
+use nn_core::ops::{self, AdaptiveAvgPool1d};
 use nn_core::{Ctx, Layer, ParamStore, Through, ensure};
 use nn_layers::{Bias, Conv2d, Conv2dConfig, Linear, LinearConfig, normal};
 
@@ -109,7 +110,7 @@ pub(crate) const ZOO: &[Entry] = &[
 const fn row(
     name: &'static str,
     parameters: usize,
-    build: fn(VarBuilder, usize) -> Result<Network>,
+    build: fn(VarBuilder<'static>, usize) -> Result<Network>,
 ) -> Entry {
     let paper = "Dosovitskiy et al. 2021; Touvron et al. 2021";
     Entry { name, paper, input: [3, 224, 224], least: [96, 96], num_classes: 1000, parameters, build }
@@ -173,9 +174,9 @@ impl Vit {
     fn read(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
         let tokens = self.map(x, ctx)?.through("encoder", &self.encoder, ctx)?; // [B, T, width]
         match self.pooling {
-            Pooling::Mean => Ok(vec![tokens.mean(1)?]),
+            Pooling::Mean => Ok(vec![mean_token(&tokens)?]),
             Pooling::ClassToken | Pooling::Distilled => {
-                (0..self.heads.len()).map(|i| tokens.narrow(1, i, 1)?.squeeze(1)).collect()
+                (0..self.heads.len()).map(|i| ops::select(&tokens, 1, i)).collect()
             }
         }
     }
@@ -191,8 +192,8 @@ impl Classifier for Vit {
         let map = self.map(x, ctx)?;
         let (batch, width, h, w) = map.dims4()?;
         let as_map = |tokens: &Tensor| {
-            let patches = tokens.narrow(1, tokens.dim(1)? - h * w, h * w)?;
-            patches.transpose(1, 2)?.reshape((batch, width, h, w))
+            let patches = ops::narrow(tokens, 1, tokens.dim(1)? - h * w, h * w)?;
+            ops::reshape(&ops::transpose(&patches, 1, 2)?, (batch, width, h, w))
         };
         let mut outputs = Vec::with_capacity(STAGES);
         let depth = self.encoder.depth();
@@ -232,9 +233,18 @@ impl Layer for Vit {
     }
 }
 
+/// `[B, T, width]` → `[B, width]`
+fn mean_token(tokens: &Tensor) -> Result<Tensor> {
+    ops::flatten(
+        &ops::adaptive_avg_pool1d(&ops::transpose(tokens, 1, 2)?, AdaptiveAvgPool1d { output: [1] })?,
+        1,
+    )
+}
+
+/// Of what one token or two gave.
 fn mean(tensors: &[Tensor]) -> Result<Tensor> {
     match tensors {
-        [one] => Ok(one.clone()),
-        many => Tensor::stack(many, 0)?.mean(0),
+        [a, b] => ops::scale(&ops::add(a, b)?, 0.5),
+        tensors => Ok(tensors[0].clone()),
     }
 }

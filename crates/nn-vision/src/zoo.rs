@@ -5,8 +5,8 @@ use candle_nn::VarBuilder;
 use nn_core::{Ctx, Layer};
 
 use crate::{
-    Classifier, alexnet, cifar_resnet, cnn, densenet, googlenet, inception, lenet, mobilenet_v1,
-    mobilenet_v2, nin, resnet, vgg, vit,
+    Classifier, Segmenter, alexnet, cifar_resnet, cnn, densenet, fcn, fcn_resnet, googlenet, inception,
+    lenet, mobilenet_v1, mobilenet_v2, nin, resnet, vgg, vit,
 };
 
 /// One model.
@@ -25,13 +25,15 @@ pub struct Entry {
     /// Trainable numbers with that many classes.
     pub parameters: usize,
     /// Builds it for a number of classes.
-    pub build: fn(VarBuilder, usize) -> Result<Network>,
+    pub build: fn(VarBuilder<'static>, usize) -> Result<Network>,
 }
 
 /// A model that was built.
 pub enum Network {
     /// From an image to a logit a class.
     Classifier(Box<dyn Classifier>),
+    /// From an image to a score a class and pixel.
+    Segmenter(Box<dyn Segmenter>),
     /// Anything else.
     Other(Box<dyn Layer>),
 }
@@ -43,13 +45,18 @@ impl<C: Classifier + 'static> From<C> for Network {
 }
 
 impl Network {
-    /// [`Classifier::all_logits`]; anything else has but one output.
+    pub(crate) fn segmenter(segmenter: impl Segmenter + 'static) -> Self {
+        Self::Segmenter(Box::new(segmenter))
+    }
+
+    /// [`Classifier::all_logits`] or [`Segmenter::all_logits`]; anything else has but one output.
     ///
     /// # Errors
     /// If the input does not suit the model.
     pub fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
         match self {
             Self::Classifier(network) => network.all_logits(x, ctx),
+            Self::Segmenter(network) => network.all_logits(x, ctx),
             Self::Other(network) => Ok(vec![network.call(x, ctx)?]),
         }
     }
@@ -57,6 +64,7 @@ impl Network {
     fn layer(&self) -> &dyn Layer {
         match self {
             Self::Classifier(network) => network.as_ref(),
+            Self::Segmenter(network) => network.as_ref(),
             Self::Other(network) => network.as_ref(),
         }
     }
@@ -76,8 +84,8 @@ impl Layer for Network {
     }
 }
 
-/// The rows of every family.
-const FAMILIES: &[&[Entry]] = &[
+/// The rows of every family of classifiers.
+const CLASSIFIERS: &[&[Entry]] = &[
     lenet::ZOO,
     cnn::ZOO,
     resnet::ZOO,
@@ -93,9 +101,22 @@ const FAMILIES: &[&[Entry]] = &[
     vit::ZOO,
 ];
 
+/// The rows of every family of segmenters.
+const SEGMENTERS: &[&[Entry]] = &[fcn::ZOO, fcn_resnet::ZOO];
+
 /// Every model of this crate.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    FAMILIES.iter().copied().flatten()
+    classifiers().chain(segmenters())
+}
+
+/// Models that name what is in an image.
+pub fn classifiers() -> impl Iterator<Item = &'static Entry> {
+    CLASSIFIERS.iter().copied().flatten()
+}
+
+/// Models that name every pixel of an image.
+pub fn segmenters() -> impl Iterator<Item = &'static Entry> {
+    SEGMENTERS.iter().copied().flatten()
 }
 
 /// The entry called `name`.

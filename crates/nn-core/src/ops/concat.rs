@@ -15,7 +15,8 @@ use crate::ensure;
 ///
 /// # Errors
 /// If there are none, they have no axis `axis`, other axes differ, or types do.
-pub fn concat(xs: &[&Tensor], axis: usize) -> Result<Tensor> {
+pub fn concat<A: AsRef<Tensor>>(xs: &[A], axis: usize) -> Result<Tensor> {
+    let xs: Vec<&Tensor> = xs.iter().map(AsRef::as_ref).collect();
     let Some((first, others)) = xs.split_first() else {
         candle_core::bail!("concat: there must be a tensor")
     };
@@ -39,10 +40,10 @@ pub fn concat(xs: &[&Tensor], axis: usize) -> Result<Tensor> {
     if others.is_empty() {
         return Ok((*first).clone());
     }
-    if !(on_cpu(xs) && xs.iter().any(|x| wants_gradient(x))) {
-        return Tensor::cat(xs, axis);
+    if !(on_cpu(&xs) && xs.iter().any(|x| wants_gradient(x))) {
+        return Tensor::cat(&xs, axis);
     }
-    let (zero, bundle) = Bundle::of(xs)?;
+    let (zero, bundle) = Bundle::of(&xs)?;
     let xs = xs.iter().map(|x| x.contiguous()).collect::<Result<_>>()?;
     apply1(Concat { xs, axis, bundle }, &zero)
 }
@@ -151,7 +152,7 @@ mod tests {
     fn mistakes_are_named() -> Result<()> {
         let (x, y) = (randn(1, (2, 3))?, randn(2, (4, 3))?);
         for (result, message) in [
-            (concat(&[], 0), "there must be a tensor"),
+            (concat::<Tensor>(&[], 0), "there must be a tensor"),
             (concat(&[&x, &x], 2), "an axis 2, got [2, 3]"),
             (concat(&[&x, &y], 1), "all but axis 1 must be the same, got [2, 3] and [4, 3]"),
             (concat(&[&x, &randn(3, 2)?], 0), "[2, 3] and [2]"),

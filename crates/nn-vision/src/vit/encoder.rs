@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
-use nn_core::ops::{Interpolation, Sampling, interpolate};
+use nn_core::ops::{self, Interpolation, Sampling, interpolate};
 use nn_core::{Ctx, Layer, Through};
 use nn_layers::{
     Activation, Bias, Dropout, LayerNorm, Linear, LinearConfig, MultiHeadAttention, normal, xavier_uniform,
@@ -74,13 +74,13 @@ impl Encoder {
     /// Special tokens and patches, each with its position.
     fn tokens(&self, map: &Tensor) -> Result<Tensor> {
         let (batch, width, h, w) = map.dims4()?;
-        let patches = map.flatten_from(2)?.transpose(1, 2)?; // [B, h · w, D]
+        let patches = as_tokens(map)?;
         let mut tokens = Vec::with_capacity(self.special.len() + 1);
         for token in &self.special {
-            tokens.push(token.expand((batch, 1, width))?);
+            tokens.push(ops::expand(token, (batch, 1, width))?);
         }
         tokens.push(patches);
-        Tensor::cat(&tokens, 1)?.broadcast_add(&self.positions(h, w)?)
+        ops::add(&ops::concat(&tokens, 1)?, &self.positions(h, w)?)
     }
 
     /// Those of a grid of `h` × `w` patches, `[1, T, D]`: the special tokens' as they are, the patches' resized like an image,
@@ -91,11 +91,11 @@ impl Encoder {
         }
         let (_, tokens, width) = self.positions.dims3()?;
         let patches = self.grid * self.grid;
-        let special = self.positions.narrow(1, 0, tokens - patches)?;
-        let map = self.positions.narrow(1, tokens - patches, patches)?.transpose(1, 2)?;
-        let map = map.reshape((1, width, self.grid, self.grid))?;
+        let special = ops::narrow(&self.positions, 1, 0, tokens - patches)?;
+        let map = ops::transpose(&ops::narrow(&self.positions, 1, tokens - patches, patches)?, 1, 2)?;
+        let map = ops::reshape(&map, (1, width, self.grid, self.grid))?;
         let map = interpolate(&map, [h, w], Interpolation::Bicubic(Sampling::Antialiased))?; // [1, D, h, w]
-        Tensor::cat(&[special, map.flatten_from(2)?.transpose(1, 2)?], 1)
+        ops::concat(&[special, as_tokens(&map)?], 1)
     }
 }
 
@@ -104,6 +104,11 @@ impl Layer for Encoder {
     fn call(&self, map: &Tensor, ctx: &Ctx) -> Result<Tensor> {
         self.walk(map, ctx, |_, _| Ok(()))
     }
+}
+
+/// `[B, D, h, w]` → `[B, h · w, D]`
+fn as_tokens(map: &Tensor) -> Result<Tensor> {
+    ops::transpose(&ops::flatten(map, 2)?, 1, 2)
 }
 
 /// `x ← x + attention(norm(x))`, `x ← x + mlp(norm(x))`; equations 2 and 3.
@@ -132,9 +137,9 @@ impl Layer for EncoderLayer {
     /// `[B, T, D]` → `[B, T, D]`
     fn call(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
         let y = x.through("ln_1", &self.ln_1, ctx)?.through("self_attention", &self.attention, ctx)?;
-        let x = (x + y.through("dropout", &self.dropout, ctx)?)?;
+        let x = ops::add(x, &y.through("dropout", &self.dropout, ctx)?)?;
         let y = x.through("ln_2", &self.ln_2, ctx)?.through("mlp", &self.mlp, ctx)?;
-        x + y
+        ops::add(&x, &y)
     }
 }
 
