@@ -4,12 +4,12 @@
 
 mod models;
 mod ops;
-mod torch;
+mod python;
 
 use anyhow::Result;
 use serde::Serialize;
 
-use torch::Torch;
+use python::Python;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -19,7 +19,7 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
-    /// Training steps of whole models: forward, backward, SGD with momentum
+    /// Whole models: inference, training steps, peak memory, cold start
     Models(models::Args),
     /// Single ops, forward alone and forward with backward
     Ops(ops::Args),

@@ -1,173 +1,262 @@
-//! `bench models`: how long a training step takes, beside PyTorch's in the same run.
+//! `bench models`: how fast whole models answer and learn, how much memory that takes, and how long a new process needs
+//! for its first answer, beside PyTorch and ONNX Runtime in the same run.
+
+mod once;
+mod ours;
+mod rows;
 
 use std::path::PathBuf;
-use std::time::Instant;
 
-use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
-use nn_core::{Ctx, Layer, ParamStore, Random, ops};
-use nn_train::{Optimizer, Rule, Sgd};
-use nn_vision::{Entry, Network};
+use anyhow::{Context, Result};
 use serde::Serialize;
+use serde_json::json;
 
-use super::{Spread, Torch};
-use crate::failure;
+use self::once::Once;
+use self::ours::Ours;
+pub(super) use self::rows::Pass;
+use self::rows::{Row, rows};
+use super::{Python, Spread};
 use crate::output::{self, Align, Table};
 use crate::workspace;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Models to measure [default: those for digits]
+    /// Models to measure [default: those with published timings of their peers]
     names: Vec<String>,
-    /// Images a step
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    batch_size: u32,
+    /// What to measure of them
+    #[arg(long = "pass", value_enum, value_delimiter = ',', default_value = "inference,training")]
+    passes: Vec<Pass>,
+    /// Images a batch [default: 1 and 8 for inference; for training what fits the model]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: Vec<u32>,
     /// Turns of each side; medians are over turns
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Steps a turn
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    steps: u32,
-    /// A Python with torch, numpy and safetensors: PyTorch is then measured too
+    /// Beside what to measure; all of it lives in Python
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
+    vs: Vec<Peer>,
+    /// A Python with numpy and safetensors, torch and torchvision, and onnx, onnxscript and onnxruntime where they are measured
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
-    /// Print one JSON document
+    /// Also start a process for each row, on each side, for its peak memory and the time to its first answer
     #[arg(long)]
-    json: bool,
+    processes: bool,
+    /// Also write the report to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Run one batch with weights from a file and print the peak of memory: what --processes starts
+    #[arg(long, hide = true, value_name = "FILE")]
+    once: Option<PathBuf>,
 }
 
-/// Milliseconds a step of one model.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Peer {
+    Torch,
+    Onnxruntime,
+}
+
+/// One model in one pass at one batch size; times in milliseconds.
 #[derive(Serialize)]
-struct Row {
+struct Measured {
     model: &'static str,
+    pass: Pass,
+    batch: u32,
     ours: Spread,
     torch: Option<Spread>,
-    /// PyTorch's time over ours, median of the rounds: above 1 we are faster.
-    speedup: Option<f64>,
+    onnxruntime: Option<Spread>,
+    /// The others' times over ours, median of the rounds: above 1 we are faster.
+    times_torch: Option<f64>,
+    times_onnxruntime: Option<f64>,
+    processes: Option<Processes>,
+}
+
+/// What new processes needed: one batch, with weights from a file.
+#[derive(Serialize)]
+struct Processes {
+    ours: Once,
+    torch: Option<Once>,
 }
 
 #[derive(Serialize)]
 struct Report {
-    batch_size: u32,
     rounds: u32,
-    steps: u32,
     threads: usize,
     torch: Option<String>,
-    models: Vec<Row>,
+    onnxruntime: Option<String>,
+    models: Vec<Measured>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let entries = entries(&args.names)?;
-    let threads = candle_core::utils::get_num_threads();
-    let start = |python: &PathBuf| {
-        let golden = workspace::root().join("tests/golden");
-        Torch::start(python, include_str!("models.py"), &[golden.as_os_str(), threads.to_string().as_ref()])
-    };
-    let mut torch = args.python.as_ref().map(start).transpose()?;
+    let rows = rows(&args.names, &args.passes, &args.batch_size)?;
+    if let Some(weights) = &args.once {
+        return rows.iter().try_for_each(|&row| once::run(row, weights));
+    }
+    let mut peers = Peers::start(args)?;
     let mut models = Vec::new();
-    for entry in entries {
-        models.push(measure(entry, args, torch.as_mut())?);
+    for row in rows {
+        let measured = measure(row, args, &mut peers)?;
+        let Row { entry, pass, batch } = row;
+        output::note(format!("{} {} of {batch}: {:.2} ms", entry.name, pass.label(), measured.ours.median));
+        models.push(measured);
     }
-    let version = torch.as_ref().map(|torch| torch.version().to_owned());
-    let Args { batch_size, rounds, steps, json, .. } = *args;
-    let report = Report { batch_size, rounds, steps, threads, torch: version, models };
-    if json { output::json(&report) } else { print(&report) }
+    let version = |peer: &Option<Python>| peer.as_ref().map(|peer| peer.version().to_owned());
+    let (torch, onnxruntime) = (version(&peers.torch), version(&peers.onnxruntime));
+    let report = Report { rounds: args.rounds, threads: peers.threads, torch, onnxruntime, models };
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
+        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    print(&report)
 }
 
-fn entries(names: &[String]) -> Result<Vec<&'static Entry>> {
-    let all: Vec<&str> = nn_vision::entries().map(|entry| entry.name).collect();
-    if names.is_empty() {
-        return Ok(nn_vision::entries().filter(|entry| entry.input == [1, 28, 28]).collect());
-    }
-    names
-        .iter()
-        .map(|name| nn_vision::find(name).ok_or_else(|| failure::unknown("model", name, &all)))
-        .collect()
+/// The sides that take turns with ours.
+struct Peers {
+    torch: Option<Python>,
+    onnxruntime: Option<Python>,
+    threads: usize,
 }
 
-fn measure(entry: &'static Entry, args: &Args, mut torch: Option<&mut Torch>) -> Result<Row> {
-    let mut ours = Ours::new(entry, args.batch_size as usize)?;
-    ours.seconds_a_step(args.steps)?;
-    if let Some(torch) = torch.as_deref_mut() {
-        torch.seconds(&request(entry, args))?;
+impl Peers {
+    fn start(args: &Args) -> Result<Self> {
+        let threads = candle_core::utils::get_num_threads();
+        let golden = workspace::root().join("tests/golden");
+        let start = |peer: Peer, program: &str| {
+            let python = args.python.as_ref().filter(|_| args.vs.contains(&peer));
+            let program = format!("{BUILD}\n{program}");
+            python
+                .map(|python| {
+                    Python::start(python, &program, &[golden.as_os_str(), threads.to_string().as_ref()])
+                })
+                .transpose()
+        };
+        Ok(Self {
+            torch: start(Peer::Torch, include_str!("models/torch.py"))?,
+            onnxruntime: start(Peer::Onnxruntime, include_str!("models/onnx.py"))?,
+            threads,
+        })
     }
-    let (mut here, mut there) = (Vec::new(), Vec::new());
+}
+
+/// How the peers build a model.
+const BUILD: &str = include_str!("models/build.py");
+
+/// A turn of a side lasts about this long, or one call.
+const TURN: f64 = 0.3;
+
+fn measure(row: Row, args: &Args, peers: &mut Peers) -> Result<Measured> {
+    let Row { entry, pass, batch } = row;
+    let mut ours = Ours::new(row)?;
+    let request =
+        |calls: u32| json!({ "model": entry.name, "pass": pass, "batch": batch, "calls": calls }).to_string();
+    let calls = |seconds: f64| (TURN / seconds).clamp(1.0, 1000.0) as u32;
+    ours.seconds(1)?;
+    let own = calls(ours.seconds(1)?);
+    // An exported graph does not learn.
+    let onnxruntime = peers.onnxruntime.as_mut().filter(|_| pass == Pass::Inference);
+    let mut others = Vec::new();
+    for peer in [peers.torch.as_mut(), onnxruntime].into_iter() {
+        others.push(match peer {
+            None => None,
+            Some(peer) => {
+                peer.seconds(&request(1))?;
+                let calls = calls(peer.seconds(&request(1))?);
+                Some((peer, calls, Vec::new()))
+            }
+        });
+    }
+    let mut here = Vec::new();
     for _ in 0..args.rounds {
-        here.push(1e3 * ours.seconds_a_step(args.steps)?);
-        if let Some(torch) = torch.as_deref_mut() {
-            there.push(1e3 * torch.seconds(&request(entry, args))?);
+        here.push(1e3 * ours.seconds(own)?);
+        for (peer, calls, times) in others.iter_mut().flatten() {
+            times.push(1e3 * peer.seconds(&request(*calls))?);
         }
     }
-    let ratios: Vec<f64> = there.iter().zip(&here).map(|(there, here)| there / here).collect();
-    Ok(Row {
+    let times: Vec<Option<Vec<f64>>> =
+        others.into_iter().map(|other| other.map(|(.., times)| times)).collect();
+    let spread = |i: usize| times[i].as_ref().map(|times| Spread::of(times));
+    let ratio = |i: usize| times[i].as_ref().map(|times| Spread::ratio(times, &here));
+    let processes = if args.processes {
+        let weights = ours.weights()?;
+        let torch = args.python.as_ref().filter(|_| peers.torch.is_some());
+        let torch =
+            torch.map(|python| Once::of_torch(python, row, weights.path(), peers.threads)).transpose()?;
+        Some(Processes { ours: Once::of_ours(row, weights.path())?, torch })
+    } else {
+        None
+    };
+    Ok(Measured {
         model: entry.name,
+        pass,
+        batch,
         ours: Spread::of(&here),
-        torch: torch.is_some().then(|| Spread::of(&there)),
-        speedup: torch.is_some().then(|| Spread::of(&ratios).median),
+        torch: spread(0),
+        onnxruntime: spread(1),
+        times_torch: ratio(0),
+        times_onnxruntime: ratio(1),
+        processes,
     })
-}
-
-/// This workspace's side.
-struct Ours {
-    model: Network,
-    sgd: Optimizer,
-    images: Tensor,
-    labels: Tensor,
-    step: u64,
-}
-
-impl Ours {
-    fn new(entry: &Entry, batch: usize) -> Result<Self> {
-        let store = ParamStore::new(0);
-        let model = (entry.build)(store.vb(DType::F32, &Device::Cpu), entry.num_classes)?;
-        let sgd = Optimizer::new(Rule::Sgd(Sgd { momentum: 0.9, ..Sgd::default() }), store.parameters())?;
-        let mut draws = Random::new(0).at("bench").draws();
-        let [c, h, w] = entry.input;
-        let pixels: Vec<f32> = (0..batch * c * h * w).map(|_| draws.normal() as f32).collect();
-        let labels: Vec<u32> = (0..batch).map(|_| draws.below(entry.num_classes as u32)).collect();
-        let images = Tensor::from_vec(pixels, (batch, c, h, w), &Device::Cpu)?;
-        Ok(Self { model, sgd, images, labels: Tensor::from_vec(labels, batch, &Device::Cpu)?, step: 0 })
-    }
-
-    fn seconds_a_step(&mut self, steps: u32) -> Result<f64> {
-        let began = Instant::now();
-        for _ in 0..steps {
-            self.step += 1;
-            let logits = self.model.call(&self.images, &Ctx::train(0).step(self.step))?;
-            let loss = ops::cross_entropy(&logits, &self.labels, ops::Reduction::Mean)?;
-            self.sgd.step(&nn_core::backward(&loss)?, 0.01)?;
-        }
-        Ok(began.elapsed().as_secs_f64() / f64::from(steps))
-    }
-}
-
-/// What the other side is asked: `model batch steps`.
-fn request(entry: &Entry, args: &Args) -> String {
-    format!("{} {} {}", entry.name, args.batch_size, args.steps)
 }
 
 fn print(report: &Report) -> Result<()> {
     let right = |name| (name, Align::Right);
     let columns = [
         ("model", Align::Left),
-        right("ms a step"),
+        ("pass", Align::Left),
+        right("batch"),
+        right("ms"),
         right("range"),
-        right("PyTorch"),
-        right("range"),
-        right("times as fast"),
+        right("images/s"),
+        right("× PyTorch"),
+        right("× ONNX Runtime"),
+        right("peak, MB"),
+        right("PyTorch's"),
+        right("first answer, s"),
+        right("PyTorch's"),
     ];
     let mut table = Table::new(&columns);
-    let cells = |s: Spread| [format!("{:.2}", s.median), format!("{:.2}–{:.2}", s.least, s.most)];
+    let ratio = |ratio: Option<f64>| ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
     for row in &report.models {
-        let ours = cells(row.ours);
-        let torch = row.torch.map(cells).unwrap_or_default();
-        let speedup = row.speedup.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
-        table.row([row.model.to_owned()].into_iter().chain(ours).chain(torch).chain([speedup]));
+        let Spread { median, least, most } = row.ours;
+        let once = row.processes.as_ref();
+        let sides = [once.map(|p| p.ours), once.and_then(|p| p.torch)];
+        let peak = sides.map(|side| side.and_then(|once| once.peak_bytes));
+        let [peak, torch_peak] =
+            peak.map(|bytes| bytes.map(|bytes| format!("{:.0}", bytes as f64 / 1e6)).unwrap_or_default());
+        let [first, torch_first] =
+            sides.map(|side| side.map(|once| format!("{:.2}", once.seconds)).unwrap_or_default());
+        table.row([
+            row.model.to_owned(),
+            row.pass.label().to_owned(),
+            row.batch.to_string(),
+            format!("{median:.2}"),
+            format!("{least:.2}–{most:.2}"),
+            format!("{:.1}", 1e3 * f64::from(row.batch) / median),
+            ratio(row.times_torch),
+            ratio(row.times_onnxruntime),
+            peak,
+            torch_peak,
+            first,
+            torch_first,
+        ]);
     }
-    let torch = report.torch.as_ref().map(|version| format!(", PyTorch {version}")).unwrap_or_default();
-    output::note(format!(
-        "Training steps of {} images, {} threads, median and range of {} rounds of {} steps{torch}",
-        report.batch_size, report.threads, report.rounds, report.steps
-    ));
-    output::line(table)
+    let peers = [("PyTorch", &report.torch), ("ONNX Runtime", &report.onnxruntime)];
+    let peers: String = peers
+        .iter()
+        .filter_map(|(name, version)| version.as_ref().map(|v| format!(", {name} {v}")))
+        .collect();
+    output::note(format!("{} threads, median and range of {} rounds{peers}", report.threads, report.rounds));
+    output::line(table)?;
+    for pass in [Pass::Inference, Pass::Training] {
+        let ratios: Vec<f64> =
+            report.models.iter().filter(|row| row.pass == pass).filter_map(|row| row.times_torch).collect();
+        if !ratios.is_empty() {
+            let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
+            output::note(format!(
+                "{}: {mean:.2} × PyTorch, geometric mean of {} rows",
+                pass.label(),
+                ratios.len()
+            ));
+        }
+    }
+    Ok(())
 }

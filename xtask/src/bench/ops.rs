@@ -25,7 +25,7 @@ use serde_json::json;
 
 use self::case::{Case, Function, Gradients, Work};
 use self::machine::Machine;
-use super::{Spread, Torch};
+use super::{Python, Spread};
 use crate::failure;
 use crate::output::{self, Align, Table};
 
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let threads = candle_core::utils::get_num_threads();
     let python = args.python.as_ref().filter(|_| args.vs.contains(&Peer::Torch));
     let start =
-        |python: &PathBuf| Torch::start(python, include_str!("ops.py"), &[threads.to_string().as_ref()]);
+        |python: &PathBuf| Python::start(python, include_str!("ops.py"), &[threads.to_string().as_ref()]);
     let mut torch = python.map(start).transpose()?;
     let mut machine = Machine::new()?;
     let mut ops = Vec::new();
@@ -155,7 +155,7 @@ struct Sides<'a> {
     pass: Pass,
     inputs: Vec<Tensor>,
     candle: Option<&'a Function>,
-    torch: Option<(&'a mut Torch, serde_json::Value)>,
+    torch: Option<(&'a mut Python, serde_json::Value)>,
 }
 
 impl<'a> Sides<'a> {
@@ -164,7 +164,7 @@ impl<'a> Sides<'a> {
         number: usize,
         pass: Pass,
         args: &Args,
-        torch: Option<&'a mut Torch>,
+        torch: Option<&'a mut Python>,
     ) -> Result<Self> {
         let gradients = if pass == Pass::Both { Gradients::Wanted } else { Gradients::None };
         let inputs = case.tensors(gradients)?;

@@ -1,4 +1,4 @@
-//! PyTorch in a process of its own, idle while the other sides run.
+//! Peers that live in Python, each in a process of its own that is idle while the other sides run.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -9,15 +9,15 @@ use anyhow::{Context, Result, ensure};
 
 use crate::failure::Advise;
 
-/// A Python program that says its version of PyTorch, then answers each line with seconds.
-pub(super) struct Torch {
+/// A Python program that says the version of what it measures, then answers each line with seconds.
+pub(super) struct Python {
     child: Child,
     ask: ChildStdin,
     answers: BufReader<ChildStdout>,
     version: String,
 }
 
-impl Torch {
+impl Python {
     pub(super) fn start(python: &Path, program: &str, args: &[&OsStr]) -> Result<Self> {
         let mut child = Command::new(python)
             .args(["-u", "-c", program])
@@ -29,10 +29,11 @@ impl Torch {
         let (Some(ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             unreachable!("both were asked for")
         };
-        let mut torch = Self { child, ask, answers: BufReader::new(answers), version: String::new() };
-        torch.version =
-            torch.answer().advise("--python needs a Python that has torch, numpy and safetensors")?;
-        Ok(torch)
+        let mut peer = Self { child, ask, answers: BufReader::new(answers), version: String::new() };
+        peer.version = peer
+            .answer()
+            .advise("--python needs a Python that has what is measured, numpy and safetensors")?;
+        Ok(peer)
     }
 
     pub(super) fn version(&self) -> &str {
@@ -54,7 +55,7 @@ impl Torch {
     }
 }
 
-impl Drop for Torch {
+impl Drop for Python {
     fn drop(&mut self) {
         // It would end with our end of its input; waiting for that is not worth an error.
         let _ = self.child.kill();

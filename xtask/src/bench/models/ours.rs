@@ -1,0 +1,86 @@
+//! This workspace's side of `bench models`.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use candle_core::{DType, Device, Tensor};
+use nn_core::{Ctx, Layer, ParamStore, Random, ops};
+use nn_train::{Optimizer, Rule, Sgd};
+use nn_vision::Network;
+use tempfile::NamedTempFile;
+
+use super::rows::{Pass, Row};
+
+/// A model, and a batch of random images.
+pub(super) struct Ours {
+    row: Row,
+    store: ParamStore,
+    model: Network,
+    sgd: Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    step: u64,
+}
+
+/// What the loss of an auxiliary head is multiplied by.
+const AUXILIARY_WEIGHT: f64 = 0.3;
+
+impl Ours {
+    pub(super) fn new(row: Row) -> Result<Self> {
+        Self::in_store(row, ParamStore::new(0))
+    }
+
+    /// With weights from a file.
+    pub(super) fn load(row: Row, weights: &Path) -> Result<Self> {
+        let ours = Self::in_store(row, ParamStore::blank())?;
+        ours.store.load(weights)?;
+        Ok(ours)
+    }
+
+    fn in_store(row: Row, store: ParamStore) -> Result<Self> {
+        let Row { entry, batch, .. } = row;
+        let model = (entry.build)(store.vb(DType::F32, &Device::Cpu), entry.num_classes)?;
+        let sgd = Optimizer::new(Rule::Sgd(Sgd { momentum: 0.9, ..Sgd::default() }), store.parameters())?;
+        let mut draws = Random::new(0).at("bench").draws();
+        let ([c, h, w], batch) = (entry.input, batch as usize);
+        let pixels: Vec<f32> = (0..batch * c * h * w).map(|_| draws.normal() as f32).collect();
+        let labels: Vec<u32> = (0..batch).map(|_| draws.below(entry.num_classes as u32)).collect();
+        let images = Tensor::from_vec(pixels, (batch, c, h, w), &Device::Cpu)?;
+        let labels = Tensor::from_vec(labels, batch, &Device::Cpu)?;
+        Ok(Self { row, store, model, sgd, images, labels, step: 0 })
+    }
+
+    /// A file of the weights, in whose names PyTorch reads them too.
+    pub(super) fn weights(&self) -> Result<NamedTempFile> {
+        let file = NamedTempFile::new()?;
+        self.store.save(file.path())?;
+        Ok(file)
+    }
+
+    /// Seconds a call.
+    pub(super) fn seconds(&mut self, calls: u32) -> Result<f64> {
+        let began = Instant::now();
+        for _ in 0..calls {
+            match self.row.pass {
+                Pass::Inference => {
+                    drop(std::hint::black_box(self.model.call(&self.images.detach(), &Ctx::eval())?))
+                }
+                Pass::Training => self.train()?,
+            }
+        }
+        Ok(began.elapsed().as_secs_f64() / f64::from(calls))
+    }
+
+    fn train(&mut self) -> Result<()> {
+        self.step += 1;
+        let logits = self.model.all_logits(&self.images, &Ctx::train(0).step(self.step))?;
+        let loss = |logits| ops::cross_entropy(logits, &self.labels, ops::Reduction::Mean);
+        let mut total = loss(&logits[0])?;
+        for auxiliary in &logits[1..] {
+            total = ops::add(&total, &ops::scale(&loss(auxiliary)?, AUXILIARY_WEIGHT)?)?;
+        }
+        self.sgd.step(&nn_core::backward(&total)?, 0.01)?;
+        Ok(())
+    }
+}
