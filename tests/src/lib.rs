@@ -60,7 +60,7 @@ pub fn golden(name: &str) -> Result<(BTreeMap<String, Tensor>, Value)> {
 pub fn loss(all_logits: &[Tensor], labels: &Tensor) -> Result<Tensor> {
     let loss = |logits| ops::cross_entropy(logits, labels, ops::Reduction::Mean);
     let (main, auxiliary) = all_logits.split_first().expect("a network has a head");
-    auxiliary.iter().try_fold(loss(main)?, |sum, logits| sum + (loss(logits)? * 0.3)?)
+    auxiliary.iter().try_fold(loss(main)?, |sum, logits| ops::add(&sum, &ops::scale(&loss(logits)?, 0.3)?))
 }
 
 /// Keeps the output of every layer by its path.

@@ -68,7 +68,7 @@ fn gradients() -> Result<()> {
     for entry in digits() {
         let (tensors, _) = golden(entry.name)?;
         let (store, model) = build(entry, DType::F32)?;
-        let grads = loss(&model, &batch(0)?)?.backward()?;
+        let grads = nn_core::backward(&loss(&model, &batch(0)?)?)?;
         for (name, var) in store.parameters() {
             let ours = grads.get(&var).unwrap_or_else(|| panic!("no gradient for {name}")).flatten_all()?;
             let head = &tensors[&format!("gradient.{name}")];
@@ -114,7 +114,7 @@ fn follow(entry: &Entry, dtype: DType, tolerance: f64) -> Result<()> {
                 "{} with {rule_name}, step {step}: a loss of {ours}, PyTorch's is {expected}, {off:.1e} off",
                 entry.name
             );
-            optimizer.step(&loss.backward()?, lr)?;
+            optimizer.step(&nn_core::backward(&loss)?, lr)?;
         }
     }
     Ok(())

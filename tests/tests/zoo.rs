@@ -114,7 +114,7 @@ fn every_parameter_gets_a_finite_gradient_that_is_not_zero(
         }
         _ => targets,
     };
-    let grads = loss(&model.all_logits(&images(entry, 4)?, &Ctx::train(1))?, &targets)?.backward()?;
+    let grads = nn_core::backward(&loss(&model.all_logits(&images(entry, 4)?, &Ctx::train(1))?, &targets)?)?;
     let norm = |var: &Var| grads.get(var).map(|g| g.sqr()?.sum_all()?.to_scalar::<f32>()).transpose();
     for (name, var) in store.parameters() {
         let norm = norm(&var)?.unwrap_or_else(|| panic!("{}: no gradient for {name}", entry.name));

@@ -17,7 +17,8 @@ pub(super) struct Ours {
     row: Row,
     store: ParamStore,
     model: Network,
-    sgd: Optimizer,
+    /// For training alone: its state is as large as the model.
+    sgd: Option<Optimizer>,
     images: Tensor,
     labels: Tensor,
     step: u64,
@@ -39,9 +40,10 @@ impl Ours {
     }
 
     fn in_store(row: Row, store: ParamStore) -> Result<Self> {
-        let Row { entry, batch, .. } = row;
+        let Row { entry, pass, batch } = row;
         let model = (entry.build)(store.vb(DType::F32, &Device::Cpu), entry.num_classes)?;
-        let sgd = Optimizer::new(Rule::Sgd(Sgd { momentum: 0.9, ..Sgd::default() }), store.parameters())?;
+        let rule = Rule::Sgd(Sgd { momentum: 0.9, ..Sgd::default() });
+        let sgd = (pass == Pass::Training).then(|| Optimizer::new(rule, store.parameters())).transpose()?;
         let mut draws = Random::new(0).at("bench").draws();
         let ([c, h, w], batch) = (entry.input, batch as usize);
         let pixels: Vec<f32> = (0..batch * c * h * w).map(|_| draws.normal() as f32).collect();
@@ -80,7 +82,7 @@ impl Ours {
         for auxiliary in &logits[1..] {
             total = ops::add(&total, &ops::scale(&loss(auxiliary)?, AUXILIARY_WEIGHT)?)?;
         }
-        self.sgd.step(&nn_core::backward(&total)?, 0.01)?;
-        Ok(())
+        let grads = nn_core::backward(&total)?;
+        Ok(self.sgd.iter_mut().try_for_each(|sgd| sgd.step(&grads, 0.01))?)
     }
 }
