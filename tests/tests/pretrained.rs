@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use nn_core::weights::safetensors;
@@ -21,7 +21,7 @@ fn shared(data: &str, weights: &str) -> Option<[PathBuf; 2]> {
 }
 
 /// The row the weights of `model` are known to come from, and its network with parameters that are not loaded yet.
-fn source(model: &str, weights: &PathBuf) -> Result<(&'static Pretrained, ParamStore, Network)> {
+fn source(model: &str, weights: &Path) -> Result<(&'static Pretrained, ParamStore, Network)> {
     let row = Pretrained::identify(model, weights)?.expect("a row of the table");
     let build = row.build.or(nn_vision::find(model).map(|entry| entry.build)).expect("a model of the zoo");
     let store = ParamStore::blank();

@@ -14,6 +14,9 @@ use nn_core::ensure;
 pub use self::preset::{IMAGENET, Normalise, Preprocessing};
 pub use self::resample::Interpolation;
 
+/// No picture for a network is larger; a file that claims more is a mistake or an attack.
+const MAX_PIXELS: u64 = 100_000_000;
+
 /// What a model sees of a picture's colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channels {

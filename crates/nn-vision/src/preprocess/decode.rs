@@ -15,11 +15,9 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 use nn_core::ensure;
 
-use super::{Channels, Picture};
+use super::{Channels, MAX_PIXELS, Picture};
 
-/// No picture for a classifier is larger; a file that claims more is a mistake or an attack.
 const MAX_SIDE: u32 = 32_768;
-const MAX_PIXELS: u64 = 100_000_000;
 const MAX_FILE_BYTES: u64 = 512 << 20;
 /// A progressive JPEG of so many pixels needs twelve bytes each.
 const MAX_DECODER_BYTES: u64 = 1280 << 20;

@@ -48,7 +48,7 @@ impl Preprocessing {
     /// `[3, crop, crop]`, `f32` on the CPU.
     ///
     /// # Errors
-    /// If the picture is grey, or a length is 0.
+    /// If the picture is grey, or too narrow to be resized, or a length is 0.
     pub fn apply(&self, picture: &Picture) -> Result<Tensor> {
         ensure!(
             picture.channels() == Channels::Rgb,

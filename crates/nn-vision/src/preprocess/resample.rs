@@ -8,7 +8,7 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use nn_core::ensure;
 
-use super::{Channels, Picture};
+use super::{Channels, MAX_PIXELS, Picture};
 
 /// What a new pixel is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +24,19 @@ impl Picture {
     /// instead of breaking. A picture of that size already is returned as it is.
     ///
     /// # Errors
-    /// If a side of `size` is 0.
+    /// If a side of `size` is 0, or the picture would have more than 100 million pixels.
     pub fn resize(&self, size: [usize; 2], interpolation: Interpolation) -> Result<Self> {
         ensure!(!size.contains(&0), "Picture: sides must be at least 1 pixel, got {size:?}");
+        let widened = [self.size[0], size[1]];
+        let few = |[h, w]: [usize; 2]| h.checked_mul(w).is_some_and(|n| n as u64 <= MAX_PIXELS);
+        ensure!(
+            few(size) && few(widened),
+            "Picture: {:?} cannot become {size:?}: a picture has at most {MAX_PIXELS} pixels",
+            self.size
+        );
         // Rows first, as Pillow: between the passes values are rounded and cut off at 0 and 255. Left to itself the
         // library takes columns first.
-        self.resample([self.size[0], size[1]], interpolation)?.resample(size, interpolation)
+        self.resample(widened, interpolation)?.resample(size, interpolation)
     }
 
     /// In one pass, along rows or along columns.
@@ -57,7 +64,7 @@ impl Picture {
     /// rounded down: torchvision's `Resize(length)`.
     ///
     /// # Errors
-    /// If `length` is 0.
+    /// If `length` is 0, or the picture is so narrow that it would have more than 100 million pixels.
     pub fn resize_shorter(&self, length: usize, interpolation: Interpolation) -> Result<Self> {
         let shorter = self.size[0].min(self.size[1]);
         self.resize(self.size.map(|side| side * length / shorter), interpolation)
@@ -155,6 +162,9 @@ mod tests {
             assert_eq!(resized, grey(&vec![7; expected[0] * expected[1]], expected));
         }
         assert!(grey(&[7], [1, 1]).resize_shorter(0, Interpolation::Bilinear).is_err());
+        let sliver = grey(&[7; 30_000], [1, 30_000]);
+        let error = sliver.resize_shorter(256, Interpolation::Bilinear).expect_err("1.9 billion").to_string();
+        assert!(error.contains("[1, 30000] cannot become [256, 7680000]"), "{error}");
         Ok(())
     }
 

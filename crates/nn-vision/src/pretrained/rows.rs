@@ -3,11 +3,12 @@
 //! torchvision's come first, then what others trained; of a model with more than one row the first is the one whose pictures are
 //! prepared in the way most weights of that model expect.
 
+use nn_layers::{Activation, Padding};
+
 use super::{IMAGENET, Interpolation, Normalise, Origin, Preprocessing, Pretrained, whole};
 use crate::labels;
 use crate::mobilenet_v1::{MOBILENET_V1, MobileNetV1, MobileNetV1Config};
 use crate::mobilenet_v2::{MOBILENET_V2, MobileNetV2, MobileNetV2Config};
-use nn_layers::{Activation, Padding};
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Pretrained] = &[
