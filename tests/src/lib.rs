@@ -53,6 +53,19 @@ pub fn golden(name: &str) -> Result<(BTreeMap<String, Tensor>, Value)> {
     Ok((safetensors::read(&path)?, serde_json::from_str(&about).map_err(candle_core::Error::wrap)?))
 }
 
+/// A file or folder of the real data that is not part of the repository: in NN_DATA_DIR, or in `shared/data` beside the
+/// workspace. Says so if it is absent.
+pub fn real_data(name: &str) -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
+    let root = std::env::var_os("NN_DATA_DIR").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    let path = root.join(name);
+    if !path.exists() {
+        eprintln!("skipped: there is no {}", path.display());
+        return None;
+    }
+    Some(path)
+}
+
 /// The mean cross-entropy of the main logits, which come first, and 0.3 times that of each auxiliary head.
 ///
 /// # Errors

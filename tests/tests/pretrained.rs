@@ -4,44 +4,29 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use nn_core::weights::safetensors;
 use nn_core::{Ctx, Layer, ParamStore};
-use nn_layers::{Activation, Padding};
-use nn_vision::cifar_resnet::{CIFAR_RESNET20, CifarResNet};
-use nn_vision::mobilenet_v1::{MOBILENET_V1, MobileNetV1, MobileNetV1Config};
+use nn_layers::Padding;
+use nn_tests::real_data;
 use nn_vision::mobilenet_v2::{MOBILENET_V2, MobileNetV2, MobileNetV2Config};
-use nn_vision::preprocess::{Channels, Picture};
-
-/// `[mean, deviation]` of each channel.
-type Normalise = [[f32; 3]; 2];
-
-const IMAGENET: Normalise = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
-const HALF: Normalise = [[0.5; 3]; 2];
+use nn_vision::preprocess::{Channels, Picture, Preprocessing};
+use nn_vision::{Network, Pretrained};
 
 /// Data and weights lie side by side.
 fn shared(data: &str, weights: &str) -> Option<[PathBuf; 2]> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
-    let root = std::env::var_os("NN_DATA_DIR").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    let paths = [root.join(data), root.join("../weights").join(weights)];
-    match paths.iter().find(|path| !path.exists()) {
-        None => Some(paths),
-        Some(path) => {
-            eprintln!("skipped: there is no {}", path.display());
-            None
-        }
-    }
+    Some([real_data(data)?, real_data(&format!("../weights/{weights}"))?])
 }
 
-/// Planes of bytes as normalised numbers.
-fn normalised(planes: &[u8], [mean, deviation]: Normalise) -> Vec<f32> {
-    let one = |(n, &byte): (usize, &u8)| {
-        let channel = n * 3 / planes.len();
-        (f32::from(byte) / 255.0 - mean[channel]) / deviation[channel]
-    };
-    planes.iter().enumerate().map(one).collect()
+/// The row the weights of `model` are known to come from, and its network with parameters that are not loaded yet.
+fn source(model: &str, weights: &Path) -> Result<(&'static Pretrained, ParamStore, Network)> {
+    let row = Pretrained::identify(model, weights)?.expect("a row of the table");
+    let build = row.build.or(nn_vision::find(model).map(|entry| entry.build)).expect("a model of the zoo");
+    let store = ParamStore::blank();
+    let network = build(store.vb(DType::F32, &Device::Cpu), row.labels.len())?;
+    Ok((row, store, network))
 }
 
 /// The likeliest class of each image of `[N, 3, H, W]`, ten at a time.
@@ -60,44 +45,33 @@ fn cifar_resnet20_gives_915_of_1000_records() -> Result<()> {
     let Some([data, weights]) = shared("cifar10/test_batch.bin", "resnet20_cifar10.safetensors") else {
         return Ok(());
     };
-    let store = ParamStore::blank();
-    let model = CifarResNet::new(&CIFAR_RESNET20, store.vb(DType::F32, &Device::Cpu))?;
+    let (row, store, model) = source("cifar_resnet20", &weights)?;
     // The file is older than PyTorch's counters of batches.
     let report = store.load_matching(weights)?;
     assert!(report.missing.iter().all(|name| name.ends_with("num_batches_tracked")), "{report}");
     assert!(report.mismatched.is_empty() && report.unexpected.is_empty(), "{report}");
     let records = fs::read(data)?;
     let records: Vec<&[u8]> = records.chunks_exact(RECORD).collect();
-    let pixels: Vec<f32> = records.iter().flat_map(|record| normalised(&record[1..], IMAGENET)).collect();
-    let images = Tensor::from_vec(pixels, (records.len(), 3, 32, 32), &Device::Cpu)?;
+    let image = |record: &&[u8]| row.preprocessing.apply(&picture(&record[1..])?);
+    let images = Tensor::stack(&records.iter().map(image).collect::<Result<Vec<_>>>()?, 0)?;
     let classes = classes(&model, &images)?;
     let right = classes.iter().zip(&records).filter(|(class, record)| **class == u32::from(record[0]));
     assert_eq!([right.count(), records.len()], [915, 1000]);
     Ok(())
 }
 
-/// The middle 224×224 pixels of each photo, whose shorter side is 256, in the order of the files' names.
-fn photos(folder: PathBuf, normalise: Normalise) -> Result<Tensor> {
-    let mut files: Vec<PathBuf> = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    let mut images = Vec::new();
-    for file in files {
-        let picture = Picture::open(file, Channels::Rgb)?;
-        let [height, width] = picture.size();
-        assert_eq!(height.min(width), 256);
-        let planes = Tensor::from_vec(picture.planes(), (3, height, width), &Device::Cpu)?;
-        let [top, left] = [height, width].map(|side| ((side - 224) as f64 / 2.0).round_ties_even() as usize);
-        let middle = planes.narrow(1, top, 224)?.narrow(2, left, 224)?.flatten_all()?.to_vec1::<u8>()?;
-        images.push(Tensor::from_vec(normalised(&middle, normalise), (3, 224, 224), &Device::Cpu)?);
-    }
-    Tensor::stack(&images, 0)
+/// A record of CIFAR-10, whose colours are apart, `[3, 32, 32]`.
+fn picture(planes: &[u8]) -> Result<Picture> {
+    let pixels = (0..32 * 32).flat_map(|i| [0, 1, 2].map(|c| planes[c * 32 * 32 + i])).collect();
+    Picture::new(pixels, [32, 32], Channels::Rgb)
 }
 
-/// Demands the reference's answers, but for at most `ties` photos whose two likeliest classes it finds as likely:
-/// decoders of JPEG differ by a level.
-fn agree(ours: &[u32], reference: &[u32], ties: usize) {
-    let others = ours.iter().zip(reference).filter(|(ours, reference)| ours != reference);
-    assert!(ours.len() == reference.len() && others.count() <= ties, "{ours:?} are not {reference:?}");
+/// The photos in the order of the files' names.
+fn photos(folder: PathBuf, preprocessing: &Preprocessing) -> Result<Tensor> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let image = |file| preprocessing.apply(&Picture::open(file, Channels::Rgb)?);
+    Tensor::stack(&files.into_iter().map(image).collect::<Result<Vec<_>>>()?, 0)
 }
 
 /// What torchvision's `mobilenet_v2` makes of the same weights and photos, padded each way.
@@ -116,16 +90,29 @@ fn mobilenet_v2_names_the_photos_as_torchvision_does() -> Result<()> {
     else {
         return Ok(());
     };
-    let images = photos(data, HALF)?;
-    let answers =
-        [(Padding::Same, MOBILENET_V2_SAME, 1), (Padding::Symmetric([1, 1]), MOBILENET_V2_SYMMETRIC, 0)];
-    for (padding, reference, ties) in answers {
-        let store = ParamStore::blank();
-        let cfg = MobileNetV2Config { padding, ..MOBILENET_V2 };
-        let model = MobileNetV2::new(&cfg, store.vb(DType::F32, &Device::Cpu))?;
-        store.load(&weights)?;
-        agree(&classes(&model, &images)?, &reference, ties);
-    }
+    let (row, store, network) = source("mobilenet_v2", &weights)?;
+    store.load(&weights)?;
+    let images = photos(data, &row.preprocessing)?;
+    assert_eq!(classes(&network, &images)?, MOBILENET_V2_SAME);
+    let store = ParamStore::blank();
+    let cfg = MobileNetV2Config { padding: Padding::Symmetric([1, 1]), ..MOBILENET_V2 };
+    let network = MobileNetV2::new(&cfg, store.vb(DType::F32, &Device::Cpu))?;
+    store.load(&weights)?;
+    assert_eq!(classes(&network, &images)?, MOBILENET_V2_SYMMETRIC);
+    Ok(())
+}
+
+#[test]
+fn mobilenet_v2_sees_a_samoyed() -> Result<()> {
+    let Some([photo, weights]) = shared("photos/dog.jpg", "mobilenet_v2_imagenet_dequantized.safetensors")
+    else {
+        return Ok(());
+    };
+    let (row, store, network) = source("mobilenet_v2", &weights)?;
+    store.load(&weights)?;
+    let image = row.preprocessing.apply(&Picture::open(photo, Channels::Rgb)?)?.unsqueeze(0)?;
+    let class = network.call(&image, &Ctx::eval())?.argmax(D::Minus1)?.to_vec1::<u32>()?[0];
+    assert_eq!(row.labels[class as usize], "Samoyed");
     Ok(())
 }
 
@@ -140,14 +127,12 @@ fn mobilenet_v1_names_the_photos_as_timm_does() -> Result<()> {
     let Some([data, weights]) = shared("imagenet-sample", "mobilenet_v1_0.25_imagenet.safetensors") else {
         return Ok(());
     };
-    let store = ParamStore::blank();
-    let cfg = MobileNetV1Config { width: 0.25, activation: Activation::Relu, ..MOBILENET_V1 };
-    let model = MobileNetV1::new(&cfg, store.vb(DType::F32, &Device::Cpu))?;
+    let (row, store, network) = source("mobilenet_v1_0.25", &weights)?;
     let tensors = safetensors::read(&weights)?;
     let renamed: BTreeMap<String, Tensor> =
         tensors.into_iter().map(|(name, t)| (timm_name(&name), t)).collect();
     store.set(&renamed)?;
-    agree(&classes(&model, &photos(data, IMAGENET)?)?, &MOBILENET_V1_QUARTER, 2);
+    assert_eq!(classes(&network, &photos(data, &row.preprocessing)?)?, MOBILENET_V1_QUARTER);
     Ok(())
 }
 

@@ -76,6 +76,37 @@ fn every_parameter_belongs_to_an_observed_layer_and_the_way_back_is_direct() -> 
     Ok(())
 }
 
+/// Whatever the size, an image is taken, or refused by a rule that names the least size; and of that size it is taken.
+#[test]
+fn images_that_do_not_fit_are_refused_by_a_clear_rule() -> Result<()> {
+    for entry in models() {
+        let store = ParamStore::blank();
+        let model = (entry.build)(store.vb(DType::F32, &Device::Cpu), entry.num_classes)?;
+        let Network::Classifier(_) = model else { continue };
+        let (c, [h, w]) = (entry.input[0], entry.least);
+        let call =
+            |dims: [usize; 4]| model.call(&Tensor::zeros(&dims, DType::F32, &Device::Cpu)?, &Ctx::eval());
+        let colours = [1, c + 1, h, w];
+        let error = call(colours).expect_err("other colours").to_string();
+        assert!(
+            error.contains("channels") && error.contains(&format!("{colours:?}")),
+            "{}: {error}",
+            entry.name
+        );
+        for side in [1, 7, 14, 20, 28, 31, 38, 62, 74] {
+            let Err(error) = call([1, c, side, side]) else { continue };
+            let error = error.to_string();
+            let (_, rule) = error.split_once("must be ").unwrap_or_else(|| panic!("{}: {error}", entry.name));
+            assert!(rule.contains(&format!("got {side}×{side}")), "{}: {error}", entry.name);
+            let digits = rule.rsplit_once("least ").map_or(rule, |(_, size)| size);
+            let least = digits.split('×').next().and_then(|n| n.parse().ok()).expect("a size");
+            assert_eq!(call([1, c, least, least])?.dims(), [1, entry.num_classes], "{}", entry.name);
+            assert!(call([1, c, least - 1, least]).is_err(), "{}: {least} is not the least", entry.name);
+        }
+    }
+    Ok(())
+}
+
 /// From here on models start with numbers. To draw those of a giant takes longer than the test; a smaller sibling is
 /// the same code with another table, and `vision.rs` compares the gradients of all but the largest transformers.
 const GIANT: usize = 65_000_000;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use candle_core::Device;
 use nn_core::ParamStore;
+use nn_vision::Pretrained;
 use serde_json::{Value, json};
 
 use crate::data::DataName;
@@ -23,6 +24,7 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum What {
     Models,
+    Pretrained,
     Recipes,
     Datasets,
 }
@@ -35,7 +37,7 @@ struct Section {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let all = [What::Models, What::Recipes, What::Datasets];
+    let all = [What::Models, What::Pretrained, What::Recipes, What::Datasets];
     let chosen = all.into_iter().filter(|what| args.what.is_none_or(|chosen| chosen == *what));
     let sections = chosen.map(section).collect::<Result<Vec<_>>>()?;
     if args.json {
@@ -49,6 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn section(what: What) -> Result<Section> {
     match what {
         What::Models => models(),
+        What::Pretrained => Ok(pretrained()),
         What::Recipes => recipes(),
         What::Datasets => Ok(datasets()),
     }
@@ -85,6 +88,37 @@ fn models() -> Result<Section> {
         }));
     }
     Ok(Section { title: "models", table, json: rows.into() })
+}
+
+fn pretrained() -> Section {
+    let columns = [
+        ("name", Align::Left),
+        ("model", Align::Left),
+        ("image", Align::Right),
+        ("top-1", Align::Right),
+        ("licence", Align::Left),
+        ("from", Align::Left),
+    ];
+    let mut table = Table::new(&columns);
+    let mut rows = Vec::new();
+    for row in Pretrained::all() {
+        let prepared = row.preprocessing;
+        let accuracy = row.accuracy.map(|accuracy| format!("{accuracy:.2} %")).unwrap_or_default();
+        table.row([
+            row.name.to_owned(),
+            row.model.to_owned(),
+            format!("{} of {}", prepared.crop, prepared.shorter_side),
+            accuracy,
+            row.licence.to_owned(),
+            row.url(),
+        ]);
+        rows.push(json!({
+            "name": row.name, "model": row.model, "url": row.url(), "hub": row.hub, "sha256": row.sha256,
+            "licence": row.licence, "accuracy": row.accuracy, "shorter_side": prepared.shorter_side,
+            "crop": prepared.crop, "mean": prepared.normalise.mean, "deviation": prepared.normalise.deviation,
+        }));
+    }
+    Section { title: "pretrained", table, json: rows.into() }
 }
 
 fn recipes() -> Result<Section> {

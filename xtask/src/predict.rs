@@ -1,12 +1,16 @@
 //! `predict`: the most probable classes of picture files.
 //!
-//! A picture of any size is turned grey and normalised as the training images were. All data sets so far show light
-//! things on black, so a picture whose edge is bright, ink on paper, is turned over. One of the model's own size is
-//! taken as it is; of others a digit is placed as MNIST places them, anything else fitted in with its proportions kept.
+//! A picture of any size is prepared as the training images were. Photos are resized, cropped and normalised as the source
+//! of the weights says. All data sets of grey images show light things on black, so a picture whose edge is bright, ink
+//! on paper, is turned over; one of the model's own size is taken as it is, of others a digit is placed as MNIST places
+//! them, anything else fitted in with its proportions kept.
+
+mod photo;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use candle_core::Tensor;
 use nn_core::{Ctx, ParamStore, Random, ops};
 use nn_train::data::{Dataset, ImageSet, Images};
 use nn_vision::preprocess::{Channels, Picture};
@@ -18,6 +22,8 @@ use crate::failure::{self, failed};
 use crate::model::Model;
 use crate::output::{self, Align, Table};
 use crate::subject::Subject;
+
+use self::photo::Source;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -33,8 +39,12 @@ pub(crate) struct Args {
     /// Data set the model was trained on: its classes and normalisation [default: the run's, or digits]
     #[arg(long, value_enum, value_name = "NAME")]
     data: Option<DataName>,
+    /// Where the weights come from, see `cargo xtask list pretrained`: their classes and normalisation [default: told by
+    /// the file's name or content]
+    #[arg(long, value_name = "NAME", conflicts_with = "data")]
+    source: Option<String>,
     /// Classes to show, most probable first
-    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
     /// Where to compute
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
@@ -59,34 +69,20 @@ struct Prediction<'a> {
 
 /// Prints what it can; files that are no pictures are reported together, as the error.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut subject = Subject::find(&args.subject, args.weights.as_deref())?;
-    subject.choose_data(args.data, None);
-    let classes = subject.data.name.classes();
-    let model = subject.model.build(classes.len(), ParamStore::blank(), &args.device.open()?)?;
-    model.load(&subject.weights)?;
-    let size = subject.model.input();
-    let mut good = Vec::new();
-    let mut bad = Vec::new();
+    let (model, reader) = open(args)?;
+    let labels = reader.labels();
+    let (mut answers, mut bad) = (Vec::new(), Vec::new());
     for path in &args.inputs {
-        match read(path, subject.data.name, size) {
-            Ok(pixels) => good.push((path, pixels)),
+        match reader.read(path) {
+            Ok(input) => {
+                let probabilities = probabilities(&model, &input);
+                let probabilities =
+                    probabilities.with_context(|| format!("cannot classify {}", path.display()))?;
+                let predictions = best(&probabilities, &labels, args.top as usize);
+                answers.push(Answer { file: path.display().to_string(), predictions });
+            }
             Err(error) => bad.push(error),
         }
-    }
-    let mut answers = Vec::new();
-    for (path, pixels) in good {
-        let set = ImageSet::new(
-            Images { pixels, size },
-            vec![0],
-            classes.clone(),
-            &[subject.data.name.normalise()],
-        )?;
-        let probabilities =
-            probabilities(&model, &set).with_context(|| format!("cannot classify {}", path.display()))?;
-        answers.push(Answer {
-            file: path.display().to_string(),
-            predictions: best(&probabilities, &classes, args.top as usize),
-        });
     }
     if args.json {
         output::json(&answers)?;
@@ -101,8 +97,65 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
 }
 
+/// The model with its weights, and how its pictures are read.
+fn open(args: &Args) -> Result<(Model, Reader)> {
+    let mut subject = Subject::find(&args.subject, args.weights.as_deref())?;
+    let device = args.device.open()?;
+    let of_a_run = Path::new(&args.subject).is_dir();
+    let source = match args.data {
+        None if !of_a_run => Source::find(&subject.model.name, args.source.as_deref(), &subject.weights)?,
+        _ => None,
+    };
+    if let (Some(name), None) = (&args.source, &source) {
+        return Err(failed(format!("--source {name}: {} was not trained on photos", args.subject)));
+    }
+    subject.choose_data(args.data, None);
+    let (model, reader) = match source {
+        Some(source) => {
+            source.note();
+            (source.build(&device)?, Reader::Photo(source))
+        }
+        None => {
+            let classes = subject.data.name.classes();
+            let model = subject.model.build(classes.len(), ParamStore::blank(), &device)?;
+            (model, Reader::Like { data: subject.data.name, size: subject.model.input(), classes })
+        }
+    };
+    model.load(&subject.weights)?;
+    Ok((model, reader))
+}
+
+/// How a picture becomes an input.
+enum Reader {
+    /// As the weights' source says.
+    Photo(Source),
+    /// As the images of a data set are, `[C, H, W]`.
+    Like { data: DataName, size: [usize; 3], classes: Vec<String> },
+}
+
+impl Reader {
+    fn labels(&self) -> Vec<&str> {
+        match self {
+            Self::Photo(source) => source.labels().to_vec(),
+            Self::Like { classes, .. } => classes.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// `[1, C, H, W]`
+    fn read(&self, path: &Path) -> Result<Tensor> {
+        match self {
+            Self::Photo(source) => source.read(path),
+            Self::Like { data, size, classes } => {
+                let images = Images { pixels: read_like(path, *data, *size)?, size: *size };
+                let set = ImageSet::new(images, vec![0], classes.clone(), &[data.normalise()])?;
+                Ok(set.batch(&[0], Random::new(0))?.inputs)
+            }
+        }
+    }
+}
+
 /// The picture as the training images are: their size, light on dark; `[C, H, W]`.
-fn read(path: &Path, like: DataName, [c, h, w]: [usize; 3]) -> Result<Vec<u8>> {
+fn read_like(path: &Path, like: DataName, [c, h, w]: [usize; 3]) -> Result<Vec<u8>> {
     let read = || {
         let picture = Picture::open(path, Channels::of(c)?)?;
         match like {
@@ -117,19 +170,17 @@ fn read(path: &Path, like: DataName, [c, h, w]: [usize; 3]) -> Result<Vec<u8>> {
     Ok(picture.planes())
 }
 
-/// Of each class, for the one image of the set.
-fn probabilities(model: &Model, set: &ImageSet) -> Result<Vec<f32>> {
-    let inputs = set.batch(&[0], Random::new(0))?.inputs.to_device(&model.device)?;
-    let logits = model.layer.call(&inputs, &Ctx::eval())?; // [1, classes]
+/// Of each class, for the one image of the input.
+fn probabilities(model: &Model, input: &Tensor) -> Result<Vec<f32>> {
+    let logits = model.layer.call(&input.to_device(&model.device)?, &Ctx::eval())?; // [1, classes]
     Ok(ops::softmax(&logits, 1)?.squeeze(0)?.to_vec1()?)
 }
 
 /// The `k` most probable classes; of equals the first.
-fn best<'a>(probabilities: &[f32], classes: &'a [String], k: usize) -> Vec<Prediction<'a>> {
-    let all = probabilities.iter().zip(classes).enumerate();
-    let mut all: Vec<_> = all
-        .map(|(class, (&probability, label))| Prediction { class, label: label.as_str(), probability })
-        .collect();
+fn best<'a>(probabilities: &[f32], labels: &[&'a str], k: usize) -> Vec<Prediction<'a>> {
+    let all = probabilities.iter().zip(labels).enumerate();
+    let mut all: Vec<_> =
+        all.map(|(class, (&probability, label))| Prediction { class, label, probability }).collect();
     all.sort_by(|a, b| b.probability.total_cmp(&a.probability));
     all.truncate(k);
     all
@@ -154,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_best_come_first_and_ties_in_order() {
-        let classes = ["a", "b", "c"].map(str::to_owned);
+        let classes = ["a", "b", "c"];
         let names = |p: &[f32], k| best(p, &classes, k).iter().map(|p| p.label).collect::<String>();
         assert_eq!(names(&[0.2, 0.5, 0.3], 2), "bc");
         assert_eq!(names(&[0.3, 0.3, 0.4], 9), "cab");

@@ -78,6 +78,13 @@ pub(crate) fn at_least(who: &str, [height, width]: [usize; 2], x: &Tensor) -> Re
     Ok(())
 }
 
+/// Refuses images of another size, for networks whose dense layers see every pixel.
+pub(crate) fn exactly(who: &str, [height, width]: [usize; 2], x: &Tensor) -> Result<()> {
+    let (_, _, h, w) = x.dims4()?;
+    ensure!([h, w] == [height, width], "{who}: images must be {height}×{width}, got {h}×{w}");
+    Ok(())
+}
+
 /// A linear layer for `num_classes` classes in place of `head`, whose parameters are found under `name`.
 pub(crate) fn renew(
     head: &mut Linear,

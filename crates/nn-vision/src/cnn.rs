@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 use nn_core::{Ctx, Layer, ParamStore, Through};
 use nn_layers::{Activation, Bias, Conv2d, Conv2dConfig, Flatten, Linear, MaxPool2d, Padding};
 
-use crate::classifier::renew;
+use crate::classifier::{exactly, renew};
 use crate::{Classifier, Entry};
 
 /// Options of [`Cnn`].
@@ -57,6 +57,7 @@ impl Cnn {
 impl Classifier for Cnn {
     /// `[B, 1, 28, 28]` → the two blocks' outputs, `[B, 16, 14, 14]` and `[B, 32, 7, 7]`, at strides 2 and 4.
     fn features(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+        exactly("Cnn", [28, 28], x)?;
         let block = |x: &Tensor, n: usize| {
             x.through(&format!("conv{n}"), &self.convs[n - 1], ctx)?
                 .through(&format!("act{n}"), &Activation::Relu, ctx)?

@@ -6,10 +6,10 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
-use nn_core::{Ctx, Layer, ParamStore, Through};
+use nn_core::{Ctx, Layer, ParamStore, Through, ensure};
 use nn_layers::{Activation, AvgPool2d, Bias, Conv2d, Conv2dConfig, Flatten, Linear, MaxPool2d, Padding};
 
-use crate::classifier::renew;
+use crate::classifier::{exactly, renew};
 use crate::{Classifier, Entry, Network};
 
 /// How S2 and S4 halve their maps.
@@ -78,12 +78,15 @@ pub struct LeNet5 {
     fc2: Linear,
     activation: Activation,
     pooling: Pooling,
+    /// Of the images.
+    side: usize,
 }
 
 impl LeNet5 {
     /// # Errors
-    /// If `vb` has the names with other shapes.
+    /// If the padding leaves no image, or `vb` has the names with other shapes.
     pub fn new(cfg: &LeNetConfig, vb: VarBuilder) -> Result<Self> {
+        ensure!(cfg.padding < 16, "LeNet5: padding must be less than 16 pixels, got {}", cfg.padding);
         let plain = Conv2dConfig::default();
         let padded = Conv2dConfig { padding: Padding::Symmetric([cfg.padding; 2]), ..plain };
         Ok(Self {
@@ -94,6 +97,7 @@ impl LeNet5 {
             fc2: Linear::new(84, cfg.num_classes, Bias::Learned, vb.pp("fc2"))?,
             activation: cfg.activation,
             pooling: cfg.pooling,
+            side: 32 - 2 * cfg.padding,
         })
     }
 
@@ -109,6 +113,7 @@ impl Classifier for LeNet5 {
     /// `[B, 1, 32 − 2·padding, 32 − 2·padding]` → the maps of S2 `[B, 6, 14, 14]`, S4 `[B, 16, 5, 5]` and C5
     /// `[B, 120, 1, 1]`, at strides 2, 4 and 20.
     fn features(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+        exactly("LeNet5", [self.side; 2], x)?;
         let act = &self.activation;
         let c1 = x.through("conv1", &self.conv1, ctx)?.through("act1", act, ctx)?;
         let s2 = self.halve("pool1", &c1, ctx)?;

@@ -151,6 +151,40 @@ fn good_pictures_are_answered_beside_bad_ones() {
 }
 
 #[test]
+fn photos_are_named_by_the_classes_of_the_weights_source() {
+    let dir = folder();
+    let store = nn_core::ParamStore::new(3);
+    let entry = nn_vision::find("cifar_resnet20").expect("a model of the zoo");
+    (entry.build)(store.vb(candle_core::DType::F32, &Device::Cpu), 10).expect("a network");
+    let ripples = |x: u32, y: u32| image::Rgb([x * 7, y * 5, x * y].map(|v| (v % 256) as u8));
+    image::RgbImage::from_fn(50, 40, ripples).save(dir.path().join("photo.png")).expect("a writable folder");
+    let words = |weights: &str| format!("predict cifar_resnet20 --weights {weights} photo.png --json");
+    let answer = |weights: &str, rest: &str| {
+        store.save(dir.path().join(weights)).expect("a writable folder");
+        call(dir.path(), &format!("{} {rest}", words(weights))).ok()
+    };
+    let unknown = answer("mine.safetensors", "");
+    assert!(unknown.stderr.contains("note: ") && unknown.stderr.contains("32×32"), "{}", unknown.stderr);
+    let known = answer("resnet20-12fca82f.safetensors", "");
+    let chosen = answer("mine.safetensors", "--source resnet20-12fca82f");
+    for told in [&known, &chosen] {
+        assert!(told.stderr.is_empty(), "{}", told.stderr);
+        let predictions = &told.json()[0]["predictions"];
+        assert_eq!(predictions.as_array().expect("an array").len(), 5);
+        for prediction in predictions.as_array().expect("an array") {
+            let label = nn_vision::labels::CIFAR10[prediction["class"].as_u64().expect("a number") as usize];
+            assert_eq!(prediction["label"], label);
+        }
+        assert_eq!(told.stdout, unknown.stdout);
+    }
+    let other = format!("{} --source resnet20-12fca82e", words("mine.safetensors"));
+    call(dir.path(), &other).fails(&["did you mean `resnet20-12fca82f`?"]);
+    let bytes = fs::read(dir.path().join("photo.png")).expect("a picture");
+    fs::write(dir.path().join("photo.png"), &bytes[..bytes.len() / 2]).expect("a writable folder");
+    call(dir.path(), &words("mine.safetensors")).fails(&["error: photo.png: not a whole picture"]);
+}
+
+#[test]
 fn raw_tensors_go_through_a_model_once() -> candle_core::Result<()> {
     let dir = folder();
     let path = |name: &str| dir.path().join(name);

@@ -1,0 +1,259 @@
+//! Picture files: formats, limits, and what colours become.
+//!
+//! A pixel is what Pillow makes of it: JPEG files go through a decoder that computes as libjpeg-turbo does.
+//! Differs: of sixteen bits the upper eight are kept in grey pictures too, where Pillow cuts off at 255; a transparent
+//! picture lies on white instead of showing whatever colour its clear pixels hide; it is turned upright if the camera
+//! noted how it was held.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use candle_core::{Error, Result};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
+use nn_core::ensure;
+
+use super::{Channels, MAX_PIXELS, Picture};
+
+const MAX_SIDE: u32 = 32_768;
+const MAX_FILE_BYTES: u64 = 512 << 20;
+/// A progressive JPEG of so many pixels needs twelve bytes each.
+const MAX_DECODER_BYTES: u64 = 1280 << 20;
+/// Every scan of a progressive JPEG goes through the whole picture; encoders write about ten.
+const MAX_SCANS: usize = 200;
+
+impl Picture {
+    /// Reads a PNG, JPEG, BMP, GIF (its first frame) or WebP file, whatever its name ends in, turned upright if
+    /// the camera noted how it was held.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is none of these formats, is damaged, or claims more than 100 million pixels;
+    /// the message names the file.
+    pub fn open(path: impl AsRef<Path>, channels: Channels) -> Result<Self> {
+        let path = path.as_ref();
+        let named = |e: &dyn std::fmt::Display| Error::Msg(format!("{}: {e}", path.display()));
+        let file = File::open(path).map_err(|e| named(&e))?;
+        let about = file.metadata().map_err(|e| named(&e))?;
+        ensure!(about.is_file(), "{}: not a file", path.display());
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| named(&e))?;
+        let whole = bytes.len() as u64 <= MAX_FILE_BYTES;
+        ensure!(whole, "{}: a picture file has at most {MAX_FILE_BYTES} bytes", path.display());
+        Self::read(&bytes, channels).map_err(|e| named(&e))
+    }
+
+    /// [`Picture::open`] for bytes in memory.
+    ///
+    /// # Errors
+    /// As [`Picture::open`].
+    pub fn decode(bytes: &[u8], channels: Channels) -> Result<Self> {
+        Self::read(bytes, channels).map_err(Error::wrap)
+    }
+
+    fn read(bytes: &[u8], channels: Channels) -> std::result::Result<Self, String> {
+        let (mut image, orientation) = match image::guess_format(bytes) {
+            Ok(ImageFormat::Jpeg) => jpeg(bytes)?,
+            Ok(format) => other(bytes, format)?,
+            Err(_) => return Err("not a PNG, JPEG, BMP, GIF or WebP picture".to_owned()),
+        };
+        image.apply_orientation(orientation);
+        let size = [image.height() as usize, image.width() as usize];
+        if size.contains(&0) {
+            return Err("a picture without pixels".to_owned());
+        }
+        let rgb = rgb(image);
+        let pixels = match channels {
+            Channels::Rgb => rgb,
+            Channels::Grey => rgb.chunks_exact(3).map(|p| luma(p[0], p[1], p[2])).collect(),
+        };
+        Ok(Self { pixels, size, channels })
+    }
+}
+
+fn damaged(e: impl std::fmt::Display) -> String {
+    format!("not a whole picture ({e})")
+}
+
+fn check_size([height, width]: [u32; 2]) -> std::result::Result<(), String> {
+    if u64::from(width) * u64::from(height) > MAX_PIXELS || width.max(height) > MAX_SIDE {
+        let rule = format!("a picture may have {MAX_PIXELS}, and sides of {MAX_SIDE}");
+        return Err(format!("{width}×{height} pixels are too many: {rule}"));
+    }
+    Ok(())
+}
+
+/// `CMYK` becomes RGB as in Pillow.
+fn jpeg(bytes: &[u8]) -> std::result::Result<(DynamicImage, Orientation), String> {
+    let limits =
+        DecodeLimits { max_scans: MAX_SCANS, max_memory: Some(MAX_DECODER_BYTES), ..DecodeLimits::default() };
+    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(damaged)?;
+    check_size([decoder.header().height, decoder.header().width].map(u32::from))?;
+    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
+    decoder.set_output_format(PixelFormat::Rgb);
+    let image = decoder.decode_image().map_err(|e| match e {
+        JpegError::Unsupported(what) => format!("a JPEG file of a kind that is not supported ({what})"),
+        e => damaged(e),
+    })?;
+    let pixels = image::RgbImage::from_raw(image.width as u32, image.height as u32, image.data);
+    let pixels = pixels.ok_or_else(|| damaged("fewer pixels than the header says"))?;
+    Ok((pixels.into(), orientation.unwrap_or(Orientation::NoTransforms)))
+}
+
+fn other(bytes: &[u8], format: ImageFormat) -> std::result::Result<(DynamicImage, Orientation), String> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let (width, height) = decoder.dimensions();
+    check_size([height, width])?;
+    let orientation = decoder.orientation().map_err(damaged)?;
+    Ok((DynamicImage::from_decoder(decoder).map_err(damaged)?, orientation))
+}
+
+/// `[H, W, 3]`, eight bits a channel.
+fn rgb(image: DynamicImage) -> Vec<u8> {
+    let color = image.color();
+    let deep = color.bytes_per_pixel() > color.channel_count();
+    match (color.has_alpha(), deep) {
+        (false, false) => image.into_rgb8().into_raw(),
+        (false, true) => upper_bytes(&image.into_rgb16()),
+        (true, false) => on_white(&image.into_rgba8()),
+        (true, true) => on_white(&upper_bytes(&image.into_rgba16())),
+    }
+}
+
+fn upper_bytes(values: &[u16]) -> Vec<u8> {
+    values.iter().map(|v| (v >> 8) as u8).collect()
+}
+
+/// `[H, W, 4]`, the last of them how opaque → `[H, W, 3]` on white paper.
+fn on_white(rgba: &[u8]) -> Vec<u8> {
+    let lay = |p: &[u8]| {
+        let [r, g, b, alpha] = [p[0], p[1], p[2], p[3]].map(u32::from);
+        [r, g, b].map(|v| ((v * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
+    };
+    rgba.chunks_exact(4).flat_map(lay).collect()
+}
+
+/// `(299·r + 587·g + 114·b) / 1000` in Pillow's fixed point; exactly `v` where all three are `v`.
+fn luma(r: u8, g: u8, b: u8) -> u8 {
+    ((19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 0x8000) >> 16) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{ExtendedColorType, ImageEncoder};
+
+    use super::*;
+
+    fn png(pixels: &[u8], [h, w]: [u32; 2], colour: ExtendedColorType) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        image::codecs::png::PngEncoder::new(&mut bytes)
+            .write_image(pixels, w, h, colour)
+            .expect("writing to memory");
+        bytes
+    }
+
+    #[test]
+    fn grey_is_pillows() -> Result<()> {
+        // PIL.Image.new("RGB", (1, 1), p).convert("L") gives 76, 150, 29, 255, 124 and 1.
+        let colours = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [200, 100, 50], [1, 1, 1]];
+        let bytes = png(&colours.concat(), [1, 6], ExtendedColorType::Rgb8);
+        assert_eq!(Picture::decode(&bytes, Channels::Grey)?.pixels, [76, 150, 29, 255, 124, 1]);
+        assert_eq!(Picture::decode(&bytes, Channels::Rgb)?.pixels, colours.concat());
+        Ok(())
+    }
+
+    #[test]
+    fn of_sixteen_bits_the_upper_eight_are_kept() -> Result<()> {
+        let values = [0x0000u16, 0x00ff, 0x0100, 0x7fff, 0xff00, 0xffff].map(u16::to_ne_bytes).concat();
+        let grey = png(&values, [1, 6], ExtendedColorType::L16);
+        assert_eq!(Picture::decode(&grey, Channels::Grey)?.pixels, [0, 0, 1, 0x7f, 0xff, 0xff]);
+        let rgb = png(&values, [1, 2], ExtendedColorType::Rgb16);
+        assert_eq!(Picture::decode(&rgb, Channels::Rgb)?.pixels, [0, 0, 1, 0x7f, 0xff, 0xff]);
+        Ok(())
+    }
+
+    #[test]
+    fn transparency_lies_on_white() -> Result<()> {
+        let bytes = png(&[0, 0, 0, 0, 0, 0, 0, 255, 0, 0, 0, 51], [1, 3], ExtendedColorType::Rgba8);
+        assert_eq!(Picture::decode(&bytes, Channels::Grey)?.pixels, [255, 0, 204]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_picture_is_an_error_that_names_the_file() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("letter.png");
+        let error = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).expect("a writable folder");
+            Picture::open(&path, Channels::Grey).expect_err("no picture").to_string()
+        };
+        let whole = png(&[7; 64 * 64], [64, 64], ExtendedColorType::L8);
+        for bytes in [b"".as_slice(), b"Dear Sir or Madam,", &whole[..20], &whole[..whole.len() / 2]] {
+            let message = error(bytes);
+            assert!(message.contains("letter.png") && message.contains("picture"), "{message}");
+        }
+        let folder = Picture::open(dir.path(), Channels::Grey).expect_err("a folder").to_string();
+        assert!(folder.contains("not a file"), "{folder}");
+        assert!(Picture::open(dir.path().join("absent.png"), Channels::Grey).is_err());
+        Ok(())
+    }
+
+    /// Whatever is cut off is missed: no grey half, no panic.
+    #[test]
+    fn a_jpeg_cut_off_anywhere_before_its_end_is_an_error() {
+        let noise: Vec<u8> = (0..48 * 40 * 3u32).map(|i| (i * i % 251) as u8).collect();
+        let whole = libjpeg_turbo_rs::compress(
+            &noise,
+            48,
+            40,
+            PixelFormat::Rgb,
+            90,
+            libjpeg_turbo_rs::Subsampling::S420,
+        )
+        .expect("writing to memory");
+        assert!(Picture::decode(&whole, Channels::Rgb).is_ok());
+        // The last bytes may be padding and the end marker alone.
+        for end in 0..whole.len() - 4 {
+            let error = Picture::decode(&whole[..end], Channels::Rgb).expect_err("cut off").to_string();
+            assert!(error.contains("picture"), "{end}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_claims_too_much_is_refused_before_memory_is_taken() {
+        // A BMP header alone: 30000 × 30000 true colour, no pixels behind it.
+        let mut bmp = b"BM".to_vec();
+        bmp.extend([0; 8]);
+        bmp.extend(54u32.to_le_bytes());
+        bmp.extend(40u32.to_le_bytes());
+        bmp.extend(30_000i32.to_le_bytes());
+        bmp.extend(30_000i32.to_le_bytes());
+        bmp.extend(1u16.to_le_bytes());
+        bmp.extend(24u16.to_le_bytes());
+        bmp.extend([0; 24]);
+        // A JPEG of one grey pixel whose frame header is made to claim as many.
+        let mut jpeg = libjpeg_turbo_rs::compress(
+            &[9],
+            1,
+            1,
+            PixelFormat::Grayscale,
+            90,
+            libjpeg_turbo_rs::Subsampling::S444,
+        )
+        .expect("writing to memory");
+        let frame = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).expect("a frame header");
+        for at in [frame + 5, frame + 7] {
+            jpeg[at..at + 2].copy_from_slice(&30_000u16.to_be_bytes());
+        }
+        for bytes in [bmp, jpeg] {
+            let message =
+                Picture::decode(&bytes, Channels::Grey).expect_err("900 million pixels").to_string();
+            assert!(message.contains("30000×30000"), "{message}");
+        }
+    }
+}
