@@ -1,4 +1,7 @@
 //! Any classifier as the body of another network: its feature maps, without what comes after them.
+//!
+//! Source: Long, Shelhamer & Darrell 2015, arXiv:1411.4038, section 4, for leaving the classifier out; timm's
+//! `feature_info` for what a stage tells about itself.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;

@@ -1,4 +1,6 @@
 //! What every network that names each pixel of an image offers.
+//!
+//! Source: Long, Shelhamer & Darrell 2015, arXiv:1411.4038; auxiliary heads as in torchvision's segmentation models.
 
 use candle_core::{Result, Tensor};
 use nn_core::{Ctx, Layer};
