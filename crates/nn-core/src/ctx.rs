@@ -119,7 +119,9 @@ impl<'a> Ctx<'a> {
         self.observer.is_some()
     }
 
-    pub(crate) fn report(&self, layer: &dyn Layer, input: &Tensor, output: &Tensor) {
+    /// Tells the observer of a call in this context that did not go through [`Through`](crate::Through): of a layer that
+    /// takes or returns more than one tensor.
+    pub fn report(&self, layer: &dyn Layer, input: &Tensor, output: &Tensor) {
         if let Some(observer) = self.observer {
             observer.observe(&Event { layer, input, output, ctx: self });
         }

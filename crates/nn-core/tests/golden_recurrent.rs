@@ -3,14 +3,23 @@
 //! The numbers are made by `tests/golden/recurrent.py`.
 
 use nn_core::candle_core::{Result, Tensor};
-use nn_core::ops::{Direction, LstmState, Nonlinearity, RecurrentOptions, RecurrentWeights, gru, lstm, rnn};
+use nn_core::ops::{
+    Direction, LstmState, Nonlinearity, Projection, RecurrentOptions, RecurrentWeights, gru, lstm, rnn,
+};
 use nn_core::testing::Golden;
 
 /// Inputs of a case, in this order; without biases and state the first three.
 const ARGS: [&str; 7] = ["x", "w_ih", "w_hh", "b_ih", "b_hh", "h", "c"];
 
+/// With a projection in front of the others.
+const PROJECTED: [&str; 8] = ["w_hr", "x", "w_ih", "w_hh", "b_ih", "b_hh", "h", "c"];
+
 /// Outputs and final states end to end.
 fn layer(kind: &str, args: &[Tensor], options: RecurrentOptions<'_>) -> Result<Tensor> {
+    if kind == "projected" {
+        let projection = Some(Projection { weight: &args[0], bias: None });
+        return layer("lstm", &args[1..], RecurrentOptions { projection, ..options });
+    }
     let [x, w_ih, w_hh, rest @ ..] = args else { panic!("{kind} needs three inputs") };
     let w = RecurrentWeights {
         w_ih: w_ih.clone(),
@@ -36,13 +45,18 @@ fn layer(kind: &str, args: &[Tensor], options: RecurrentOptions<'_>) -> Result<T
 fn layers_are_those_of_pytorch() -> Result<()> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/recurrent.safetensors");
     let mut golden = Golden::open(path)?;
-    for kind in ["tanh", "relu", "lstm", "gru"] {
-        let all = if kind == "lstm" { 7 } else { 6 };
+    for kind in ["tanh", "relu", "lstm", "gru", "projected"] {
+        let all = match kind {
+            "lstm" => 7,
+            "projected" => 8,
+            _ => 6,
+        };
+        let (args, few) = if kind == "projected" { (&PROJECTED[..], 4) } else { (&ARGS[..], 3) };
         for (name, direction) in [("forward", Direction::Forward), ("reverse", Direction::Reverse)] {
-            let whole = RecurrentOptions { direction, lengths: None };
-            golden.check(&format!("{kind}.{name}.whole"), &ARGS[..3], |args| layer(kind, args, whole))?;
-            let mixed = RecurrentOptions { direction, lengths: Some(&[2, 4, 1]) };
-            golden.check(&format!("{kind}.{name}.mixed"), &ARGS[..all], |args| layer(kind, args, mixed))?;
+            let whole = RecurrentOptions { direction, ..RecurrentOptions::default() };
+            golden.check(&format!("{kind}.{name}.whole"), &args[..few], |args| layer(kind, args, whole))?;
+            let mixed = RecurrentOptions { lengths: Some(&[2, 4, 1]), ..whole };
+            golden.check(&format!("{kind}.{name}.mixed"), &args[..all], |args| layer(kind, args, mixed))?;
         }
     }
     golden.finish()

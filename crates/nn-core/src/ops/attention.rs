@@ -9,12 +9,14 @@
 //! Differs: a query that sees no key gives zeros and takes no gradient; PyTorch gives zeros or NaN, depending on the kernel
 //! it picks.
 
+mod multi_head;
 mod portable;
 #[cfg(test)]
 mod tests;
 
 use candle_core::{DType, Result, Shape, Tensor};
 
+pub use self::multi_head::{MultiHead, multi_head_attention};
 use self::portable::portable;
 use super::kernel::{Kernel, Strided, View, apply3, detached, lend, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};

@@ -1,4 +1,4 @@
-//! Indices from outside: checked before anything is looked up, since a number beyond the table is bad input.
+//! Indices and lengths from outside: checked before anything is looked up, since a number beyond the table is bad input.
 
 use candle_core::{DType, Result, Tensor, WithDType};
 
@@ -30,6 +30,25 @@ fn below<I: WithDType + TryInto<u32>>(op: &str, indices: &Tensor, bound: usize) 
         }
     }
     Ok(checked)
+}
+
+/// How many steps each sequence of a batch has: all there are if there are no lengths.
+///
+/// # Errors
+/// If there is not one length a sequence, or one is not in `1..=steps`.
+pub(super) fn checked_lengths(
+    name: &str,
+    lengths: Option<&[usize]>,
+    batch: usize,
+    steps: usize,
+) -> Result<Vec<usize>> {
+    let lengths = lengths.map_or_else(|| vec![steps; batch], <[usize]>::to_vec);
+    ensure!(lengths.len() == batch, "{name}: one length a sequence of {batch}, got {}", lengths.len());
+    for (b, &length) in lengths.iter().enumerate() {
+        let fits = (1..=steps).contains(&length);
+        ensure!(fits, "{name}: the length of sequence {b} must be in 1..={steps}, got {length}");
+    }
+    Ok(lengths)
 }
 
 /// The index of the `n`th element, in row-major order, of a tensor of these dimensions.

@@ -13,6 +13,7 @@ mod layer;
 mod lstm;
 mod plan;
 mod portable;
+mod projection;
 mod rnn;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,18 @@ pub struct RecurrentOptions<'a> {
     /// A sequence ends at its own end: there its final state is taken, there the reverse direction starts, and
     /// outputs beyond are 0.
     pub lengths: Option<&'a [usize]>,
+    /// What makes outputs of what the units give; an RNN and an LSTM may have it.
+    pub projection: Option<Projection<'a>>,
+}
+
+/// `hₜ = weight · rₜ + bias` is a layer's output, and what the next step sees, where `rₜ` would be: `w_hh` is
+/// `[gates · H, P]` then, and the state `h` `[B, P]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Projection<'a> {
+    /// `[P, H]`; `weight_hr` in PyTorch's LSTM.
+    pub weight: &'a Tensor,
+    /// `[P]`
+    pub bias: Option<&'a Tensor>,
 }
 
 /// A way through time.

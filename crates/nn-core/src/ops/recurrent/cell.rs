@@ -17,6 +17,9 @@ pub(super) trait Cell<const G: usize>: Copy + Send + Sync + 'static {
     /// Whether [`Gradient::input`] and [`Gradient::hidden`] differ.
     const APART: bool;
 
+    /// Whether `h` reaches the next step through `w_hh` alone, so that outputs can be projections.
+    const PROJECTS: bool;
+
     fn step<T: Element>(self, unit: Before<T, G>) -> After<T, G>;
 
     fn back<T: Element>(self, unit: Past<T, G>) -> Gradient<T, G>;

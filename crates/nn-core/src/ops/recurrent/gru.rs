@@ -42,6 +42,7 @@ impl Cell<3> for Gru {
     const STATES: usize = 1;
     const REMEMBERS: bool = true;
     const APART: bool = true;
+    const PROJECTS: bool = false;
 
     #[inline(always)]
     fn step<T: Element>(self, unit: Before<T, 3>) -> After<T, 3> {

@@ -10,7 +10,7 @@ use super::cell::Cell;
 use super::forward::{self, Kept};
 use super::plan::{self, Plan};
 use super::portable::portable;
-use super::{Direction, RecurrentOptions, RecurrentWeights};
+use super::{Direction, Projection, RecurrentOptions, RecurrentWeights, projection};
 use crate::cpu::Element;
 use crate::ops::kernel::{Kernel, View, apply1, apply3, detached, on_cpu, wants_gradient, with_views};
 use crate::ops::knot::{self, Handover};
@@ -35,9 +35,17 @@ pub(super) fn run<C: Cell<G>, const G: usize, const S: usize>(
         let w = RecurrentWeights { w_ih: widen(&w.w_ih)?, w_hh: widen(&w.w_hh)?, b_ih: b_ih?, b_hh: b_hh? };
         let state = state.into_iter().map(wide).collect::<Result<Vec<_>>>()?;
         let state: [Option<&Tensor>; S] = std::array::from_fn(|i| state[i].as_ref());
+        let [p, b_hr] =
+            [options.projection.map(|p| p.weight), options.projection.and_then(|p| p.bias)].map(wide);
+        let (p, b_hr) = (p?, b_hr?);
+        let projection = p.as_ref().map(|weight| Projection { weight, bias: b_hr.as_ref() });
+        let options = RecurrentOptions { projection, ..options };
         let (y, state) = run(cell, &widen(x)?, &w, state, options)?;
         let rounded = state.iter().map(|state| state.to_dtype(half)).collect::<Result<Vec<_>>>()?;
         return Ok((y.to_dtype(half)?, exactly(rounded)));
+    }
+    if let Some(p) = options.projection {
+        return projection::run(cell, x, w, state, (p, RecurrentOptions { projection: None, ..options }));
     }
     let plan = Plan::new(C::NAME, G, x, w, &state, options)?;
     let zeros = Tensor::zeros((plan.batch, plan.hidden), x.dtype(), x.device())?;
@@ -107,7 +115,7 @@ impl Kernel<1> for Last {
 
     fn backward(&self, [y]: [&Tensor; 1], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let rows = Tensor::from_iter(self.rows().map(|row| row as u32), y.device())?;
-        let dy = y.zeros_like()?.flatten(0, 1)?.index_add(&rows, dy, 0)?;
+        let dy = y.zeros_like()?.flatten(0, 1)?.index_add(&rows, &dy.contiguous()?, 0)?;
         Ok([Some(dy.reshape(y.shape())?)])
     }
 }

@@ -10,7 +10,7 @@ use crate::cpu::Element;
 /// Where an LSTM stands between two steps.
 #[derive(Clone, Debug)]
 pub struct LstmState {
-    /// The last output, `[B, H]`.
+    /// The last output, `[B, H]`, with a projection `[B, P]`.
     pub h: Tensor,
     /// The cells, `[B, H]`.
     pub c: Tensor,
@@ -25,7 +25,7 @@ pub struct LstmState {
 /// ```
 ///
 /// `x [B, T, I]` → all `hₜ` as `[B, T, H]`, and the state after the last step of each sequence; it starts with zeros if
-/// none is given.
+/// none is given. With a projection `w_hr [P, H]`, `hₜ = w_hr · (σ(o) ⊙ tanh(cₜ))` and outputs and `h` have `P` numbers.
 ///
 /// Source: Hochreiter & Schmidhuber 1997, "Long short-term memory"; Gers, Schmidhuber & Cummins 2000, "Learning to
 /// forget", on the forget gate.
@@ -52,6 +52,7 @@ impl Cell<4> for Lstm {
     const STATES: usize = 2;
     const REMEMBERS: bool = true;
     const APART: bool = false;
+    const PROJECTS: bool = true;
 
     #[inline(always)]
     fn step<T: Element>(self, unit: Before<T, 4>) -> After<T, 4> {

@@ -5,6 +5,7 @@ use candle_core::{Result, Shape, Tensor};
 use super::{Direction, RecurrentOptions, RecurrentWeights};
 use crate::cpu::Element;
 use crate::ensure;
+use crate::ops::indexing::checked_lengths;
 use crate::ops::kernel::{Kernel, View, apply2};
 use crate::ops::reshape;
 
@@ -68,12 +69,7 @@ impl Plan {
         for (what, state) in ["the state h", "the state c"].into_iter().zip(states) {
             state.map_or(Ok(()), |state| shape(what, state, &[batch, hidden]))?;
         }
-        let lengths = options.lengths.map_or_else(|| vec![steps; batch], <[usize]>::to_vec);
-        ensure!(lengths.len() == batch, "{name}: one length a sequence of {batch}, got {}", lengths.len());
-        for (b, &length) in lengths.iter().enumerate() {
-            let fits = (1..=steps).contains(&length);
-            ensure!(fits, "{name}: the length of sequence {b} must be in 1..={steps}, got {length}");
-        }
+        let lengths = checked_lengths(name, options.lengths, batch, steps)?;
         let biases = [w.b_ih.is_some(), w.b_hh.is_some()];
         Ok(Self { batch, steps, input, hidden, gates, biases, direction: options.direction, lengths })
     }

@@ -19,7 +19,8 @@ pub enum Nonlinearity {
 
 /// `hₜ = f(w_ih · xₜ + b_ih + w_hh · hₜ₋₁ + b_hh)`, an Elman network.
 ///
-/// `x [B, T, I]`, `h₀ [B, H]` (zeros if absent) → all `hₜ` as `[B, T, H]`, and the last of each sequence, `[B, H]`.
+/// `x [B, T, I]`, `h₀ [B, H]` (zeros if absent) → all `hₜ` as `[B, T, H]`, and the last of each sequence, `[B, H]`. With a
+/// projection, outputs are products of it and fed back: a Jordan network with linear outputs.
 ///
 /// Source: Elman 1990, "Finding structure in time".
 ///
@@ -48,6 +49,7 @@ impl Cell<1> for Tanh {
     const STATES: usize = 1;
     const REMEMBERS: bool = false;
     const APART: bool = false;
+    const PROJECTS: bool = true;
 
     #[inline(always)]
     fn step<T: Element>(self, unit: Before<T, 1>) -> After<T, 1> {
@@ -75,6 +77,7 @@ impl Cell<1> for Relu {
     const STATES: usize = 1;
     const REMEMBERS: bool = false;
     const APART: bool = false;
+    const PROJECTS: bool = true;
 
     #[inline(always)]
     fn step<T: Element>(self, unit: Before<T, 1>) -> After<T, 1> {

@@ -2,7 +2,8 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::plan::Plan;
 use super::{
-    Direction, LstmState, Nonlinearity, RecurrentOptions, RecurrentWeights, cell, gru, lstm, portable, rnn,
+    Direction, LstmState, Nonlinearity, Projection, RecurrentOptions, RecurrentWeights, cell, gru, lstm,
+    portable, rnn,
 };
 use crate::ops::oracle::{assert_same, assert_types, with_gradients};
 use crate::testing::{assert_close, gradcheck, randn};
@@ -111,7 +112,7 @@ fn each(f: impl Fn(Kind, &Case, RecurrentOptions<'_>) -> Result<()>) -> Result<(
     for kind in KINDS {
         for case in CASES {
             for direction in DIRECTIONS {
-                let options = RecurrentOptions { direction, lengths: case.4 };
+                let options = RecurrentOptions { direction, lengths: case.4, ..RecurrentOptions::default() };
                 f(kind, case, options).map_err(|e| e.context(format!("{kind:?} {case:?} {direction:?}")))?;
             }
         }
@@ -155,9 +156,77 @@ fn gradients_check() -> Result<()> {
     for case in [(2, 3, 2, 3, Some(&[3, 2][..])), (3, 2, 1, 2, None)] {
         for kind in KINDS {
             for direction in DIRECTIONS {
-                let options = RecurrentOptions { direction, lengths: case.4 };
+                let options = RecurrentOptions { direction, lengths: case.4, ..RecurrentOptions::default() };
                 gradcheck(|args| joined(kind.run(args, options)?), &kind.arguments(&case)?)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// `x`, `w_ih`, `w_hh`, two biases, `w_hr`, `b_hr` and a state, which may be left out.
+fn projected(kind: Kind, args: &[Tensor], options: RecurrentOptions<'_>) -> Result<Vec<Tensor>> {
+    let projection = Some(Projection { weight: &args[5], bias: Some(&args[6]) });
+    kind.run(&[&args[..5], &args[7..]].concat(), RecurrentOptions { projection, ..options })
+}
+
+fn projected_arguments(kind: Kind, steps: usize) -> Result<Vec<Tensor>> {
+    let gates = 4 * kind.gates();
+    let shapes: [&[usize]; 9] =
+        [&[2, steps, 3], &[gates, 3], &[gates, 2], &[gates], &[gates], &[2, 4], &[2], &[2, 2], &[2, 4]];
+    let states = if matches!(kind, Kind::Lstm) { 2 } else { 1 };
+    shapes.into_iter().take(7 + states).zip(1..).map(|(shape, seed)| randn(seed, shape)? * 0.7).collect()
+}
+
+/// As the formula says: a step at a time, with nothing but products.
+#[test]
+fn projected_outputs_are_what_the_next_step_sees() -> Result<()> {
+    const LENGTHS: [usize; 2] = [2, 4];
+    let args = projected_arguments(Kind::Tanh, 4)?;
+    let affine = |x: &Tensor, w: usize, b: usize| x.matmul(&args[w].t()?)?.broadcast_add(&args[b]);
+    for direction in DIRECTIONS {
+        for state in [Some(&args[7]), None] {
+            let given = if state.is_some() { &args[..] } else { &args[..7] };
+            let options =
+                RecurrentOptions { direction, lengths: Some(&LENGTHS), ..RecurrentOptions::default() };
+            let out = projected(Kind::Tanh, given, options)?;
+            for (b, &length) in LENGTHS.iter().enumerate() {
+                let mut h = state.map_or_else(|| args[7].zeros_like(), |h| Ok(h.clone()))?.narrow(0, b, 1)?;
+                for s in 0..length {
+                    let t = if direction == Direction::Forward { s } else { length - 1 - s };
+                    let seen = affine(&args[0].narrow(0, b, 1)?.narrow(1, t, 1)?.squeeze(1)?, 1, 3)?;
+                    h = affine(&(seen + affine(&h, 2, 4)?)?.tanh()?, 5, 6)?;
+                    assert_close(&out[0].narrow(0, b, 1)?.narrow(1, t, 1)?.squeeze(1)?, &h, 1e-12, 1e-12)?;
+                }
+                assert_close(&out[1].narrow(0, b, 1)?, &h, 1e-12, 1e-12)?;
+                let beyond = out[0].narrow(0, b, 1)?.narrow(1, length, 4 - length)?;
+                assert_close(&beyond, &beyond.zeros_like()?, 0.0, 0.0)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_projection_has_gradients_and_one_step_is_like_many() -> Result<()> {
+    for kind in [Kind::Relu, Kind::Lstm] {
+        for direction in DIRECTIONS {
+            for (steps, lengths) in [(3, Some(&[2, 3][..])), (3, None), (1, None)] {
+                let options = RecurrentOptions { direction, lengths, ..RecurrentOptions::default() };
+                let args = projected_arguments(kind, steps)?;
+                gradcheck(|args| joined(projected(kind, args, options)?), &args[..7])?;
+                gradcheck(|args| joined(projected(kind, args, options)?), &args)?;
+            }
+        }
+        let mut args = projected_arguments(kind, 4)?;
+        let whole = projected(kind, &args, RecurrentOptions::default())?;
+        for t in 0..4 {
+            let mut now = args.clone();
+            now[0] = args[0].narrow(1, t, 1)?;
+            let out = projected(kind, &now, RecurrentOptions::default())?;
+            assert_close(&out[0], &whole[0].narrow(1, t, 1)?, 1e-12, 1e-12)?;
+            args.truncate(7);
+            args.extend_from_slice(&out[1..]);
         }
     }
     Ok(())
@@ -176,6 +245,20 @@ fn views_are_read_as_they_are() -> Result<()> {
             joined(kind.run(&args, RecurrentOptions::default())?)
         };
         gradcheck(run, &args)?;
+    }
+    Ok(())
+}
+
+/// What comes after a layer may hand back a gradient that is a view.
+#[test]
+fn states_may_lie_side_by_side() -> Result<()> {
+    for kind in KINDS {
+        let args = kind.arguments(&(2, 3, 2, 3, None))?;
+        let both = |args: &[Tensor]| {
+            let out = kind.run(args, RecurrentOptions::default())?;
+            crate::ops::concat(&[&out[1], out.last().expect("a state")], 1)
+        };
+        gradcheck(both, &args)?;
     }
     Ok(())
 }
@@ -210,14 +293,18 @@ fn a_batch_of_mixed_lengths_is_each_sequence_alone() -> Result<()> {
             for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-6)] {
                 let args =
                     kind.arguments(&case)?.iter().map(|x| x.to_dtype(dtype)).collect::<Result<Vec<_>>>()?;
-                let batch = kind.run(&args, RecurrentOptions { direction, lengths: case.4 })?;
+                let batch = kind.run(
+                    &args,
+                    RecurrentOptions { direction, lengths: case.4, ..RecurrentOptions::default() },
+                )?;
                 for (b, &length) in LENGTHS.iter().enumerate() {
                     let mut alone = args.clone();
                     alone[0] = args[0].narrow(0, b, 1)?.narrow(1, 0, length)?;
                     for state in &mut alone[5..] {
                         *state = state.narrow(0, b, 1)?;
                     }
-                    let alone = kind.run(&alone, RecurrentOptions { direction, lengths: None })?;
+                    let alone =
+                        kind.run(&alone, RecurrentOptions { direction, ..RecurrentOptions::default() })?;
                     let y = batch[0].narrow(0, b, 1)?;
                     assert_close(&y.narrow(1, 0, length)?, &alone[0], tolerance, tolerance)?;
                     let beyond = y.narrow(1, length, 9 - length)?;
@@ -272,7 +359,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
         let case = (LENGTHS.len(), 9, 20, 40, Some(LENGTHS));
         let args =
             kind.arguments(&case)?.iter().map(|x| x.to_dtype(DType::F32)).collect::<Result<Vec<_>>>()?;
-        let options = RecurrentOptions { direction: Direction::Forward, lengths: case.4 };
+        let options = RecurrentOptions { lengths: case.4, ..RecurrentOptions::default() };
         let with = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
             pool.install(|| with_gradients(|args| joined(kind.run(args, options)?), &args))
@@ -350,7 +437,11 @@ fn each_result_has_its_gradient_alone_and_again() -> Result<()> {
 fn types_are_told_apart() -> Result<()> {
     for (kind, name) in KINDS.into_iter().zip(["rnn", "rnn", "lstm", "gru"]) {
         let args = kind.arguments(&(2, 3, 2, 4, Some(&[3, 2])))?;
-        let options = RecurrentOptions { direction: Direction::Reverse, lengths: Some(&[3, 2]) };
+        let options = RecurrentOptions {
+            direction: Direction::Reverse,
+            lengths: Some(&[3, 2]),
+            ..RecurrentOptions::default()
+        };
         assert_types(name, |args| joined(kind.run(args, options)?), &args)?;
     }
     Ok(())
@@ -367,6 +458,35 @@ fn refusals_name_the_rule() -> Result<()> {
         assert!(error.contains(rule), "{error}");
         Ok(())
     };
+    let [weight, bias] =
+        [[2, 4].as_slice(), &[3]].map(|shape| Tensor::zeros(shape, DType::F64, &Device::Cpu));
+    let (weight, bias) = (weight?, bias?);
+    for (kind, weight, bias, rule) in [
+        (Kind::Gru, &weight, None, "gru: only an RNN and an LSTM have a projection"),
+        (Kind::Lstm, &weight, None, "lstm: w_hh must be [4·H, P] for a projection [2, 4], got [20, 5]"),
+        (
+            Kind::Lstm,
+            &args[2],
+            Some(&bias),
+            "lstm: w_hh must be [4·H, P] for a projection [20, 5], got [20, 5]",
+        ),
+        (Kind::Lstm, &bias, None, "lstm: the projection must be [P, H], got [3]"),
+    ] {
+        let options =
+            RecurrentOptions { projection: Some(Projection { weight, bias }), ..RecurrentOptions::default() };
+        let error = kind.run(&kind.arguments(&(2, 3, 4, 5, None))?, options).expect_err(rule).to_string();
+        assert!(error.contains(rule), "{error}");
+    }
+    for (at, shape, rule) in [
+        (6, &[3][..], "rnn: the projection's bias must be [2], got [3]"),
+        (7, &[2, 4], "rnn: the state h must be [2, 2], got [2, 4]"),
+        (0, &[2, 3], "rnn: x must be [B, T, I], got [2, 3]"),
+    ] {
+        let mut args = projected_arguments(Kind::Tanh, 3)?;
+        args[at] = Tensor::zeros(shape, DType::F64, &Device::Cpu)?;
+        let error = projected(Kind::Tanh, &args, RecurrentOptions::default()).expect_err(rule).to_string();
+        assert!(error.contains(rule), "{error}");
+    }
     refused(0, &[2, 3], None, "lstm: x must be [B, T, I], got [2, 3]")?;
     refused(0, &[2, 0, 4], None, "lstm: x must have at least one step, got [2, 0, 4]")?;
     refused(1, &[20, 3], None, "lstm: w_ih must be [20, 4] for x [2, 3, 4] and w_hh [20, 5], got [20, 3]")?;
