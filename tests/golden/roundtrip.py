@@ -1,5 +1,5 @@
-"""Takes weights to PyTorch and back: a saved model loads there with strict=True and gives the same logits, and one
-saved there gives the same logits here.
+"""Takes weights to PyTorch and back: a saved model loads there with strict=True and gives the same logits, also by way of
+PyTorch's own format, and one saved there, in any format, gives the same logits here.
 
 Run `python tests/golden/roundtrip.py lenet5 runs/lenet5-digits/model.safetensors`.
 """
@@ -40,10 +40,17 @@ def main():
         model = MODELS[name]()
         model.load_state_dict(load_file(weights), strict=True)
         compare(f"{weights} in PyTorch", forward(name, weights, x, folder), model(x))
+        converted = folder / "converted.pt"
+        subprocess.run(["cargo", "xtask", "convert", str(weights), str(converted)], check=True)
+        model.load_state_dict(torch.load(converted, weights_only=True), strict=True)
+        compare(f"{converted.name} in PyTorch", forward(name, converted, x, folder), model(x))
         model = start(MODELS[name])
-        there = folder / "there.safetensors"
-        save_file(model.state_dict(), there, metadata={"format": "pt"})
-        compare("PyTorch's weights here", forward(name, there, x, folder), model(x))
+        there = [folder / f"there{kind}" for kind in (".safetensors", ".pt", "_old.pt")]
+        save_file(model.state_dict(), there[0], metadata={"format": "pt"})
+        torch.save(model.state_dict(), there[1])
+        torch.save({"state_dict": model.state_dict()}, there[2], _use_new_zipfile_serialization=False)
+        for file in there:
+            compare(f"{file.name} here", forward(name, file, x, folder), model(x))
 
 
 if __name__ == "__main__":

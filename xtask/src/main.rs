@@ -6,11 +6,14 @@
 mod bench;
 mod build;
 mod check;
+mod convert;
 mod data;
 mod device;
+mod diff;
 mod eval;
 mod failure;
 mod forward;
+mod inspect;
 mod list;
 mod model;
 mod output;
@@ -56,6 +59,12 @@ enum Command {
     Forward(forward::Args),
     /// Show a model's layers, shapes, parameters and memory
     Summary(summary::Args),
+    /// Tell what a file of weights is, what it is for and what is in it
+    Inspect(inspect::Args),
+    /// Bring weights into another format or number type
+    Convert(convert::Args),
+    /// Show in what two files of weights differ
+    Diff(diff::Args),
     /// Measure how long ops and training steps take, beside PyTorch
     Bench(bench::Args),
     /// Build the workspace, or type-check a feature's code without its device
@@ -89,6 +98,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Predict(args) => predict::run(&args),
         Command::Forward(args) => forward::run(&args),
         Command::Summary(args) => summary::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Test(args) => test::run(&args),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
+use nn_core::weights::WeightFile;
 use nn_core::{Ctx, Layer, ParamStore};
 use nn_layers::{Activation, Mlp, MlpConfig};
 use nn_train::Outcome;
@@ -147,20 +148,37 @@ impl Model {
         Outcome::classification(&logits, &batch.targets.to_device(&self.device)?)
     }
 
-    /// Replaces every parameter by the file's.
+    /// Replaces every parameter by the file's, of any format and under the names of any library we know.
     ///
     /// # Errors
-    /// If names and shapes are not exactly the model's; the error lists each that is not.
+    /// If names and shapes do not fit the model; the error lists each that does not and names the model that is nearest.
     pub(crate) fn load(&self, weights: &Path) -> Result<()> {
-        let tensors = nn_core::weights::safetensors::read(weights)?;
-        let report = self.store.compare(&tensors);
-        if report.is_exact() {
-            return Ok(self.store.set(&tensors)?);
+        let mut file = WeightFile::open(weights)?;
+        let mut report = self.store.compare_with(&file);
+        if !report.fits() && nn_vision::native(&mut file).is_some() {
+            report = self.store.compare_with(&file);
+        }
+        if report.fits() {
+            self.store.load_file(&file)?;
+            return Ok(());
         }
         let lines = failure::mismatch_lines(&report).join("\n");
         Err(failed(lines).context(format!("{} does not fit the model", weights.display())))
-            .advise("name the model these weights were trained as, or leave --weights out")
+            .advise(nearest(&file)?)
     }
+}
+
+/// What to do about weights that do not fit.
+fn nearest(file: &WeightFile) -> Result<String> {
+    let shapes = file.tensors().map(|(name, info)| (name, info.shape)).collect();
+    let likely = nn_vision::likely(&shapes)?;
+    let Some(first) = likely.first() else {
+        return Ok("name the model these weights were trained as, or leave --weights out".to_owned());
+    };
+    let names: Vec<String> = likely.iter().map(|likely| format!("`{}`", likely.entry.name)).collect();
+    let suit =
+        if first.report.fits() { "these are weights of" } else { "these weights are most like those of" };
+    Ok(format!("{suit} {} for {} classes", names.join(" or "), first.num_classes))
 }
 
 impl From<ActivationName> for Activation {
@@ -219,7 +237,8 @@ mod tests {
         Plan::named("cnn")?.build(10, ParamStore::new(0), &Device::Cpu)?.store.save(&path)?;
         let lenet = Plan::named("lenet5")?.build(10, ParamStore::blank(), &Device::Cpu)?;
         let error = failure::report(&lenet.load(&path).expect_err("another model's"));
-        for part in ["w.safetensors does not fit", "missing ", "unexpected ", "help:"] {
+        let help = "help: these are weights of `cnn` for 10 classes";
+        for part in ["w.safetensors does not fit", "missing ", "unexpected ", help] {
             assert!(error.contains(part), "{part} is not in {error}");
         }
         Ok(())

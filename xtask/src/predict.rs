@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Pictures: PNG, JPEG, BMP, GIF or WebP, of any size
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Weights as safetensors [default: the run's best]
+    /// Weights, safetensors or PyTorch's [default: the run's best]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Data set the model was trained on: its classes and normalisation [default: the run's, or digits]

@@ -57,7 +57,7 @@ pub(crate) struct Args {
     /// Where to compute
     #[arg(long, value_enum, value_name = "NAME")]
     device: Option<DeviceName>,
-    /// Start from these weights (safetensors, with exactly the model's names and shapes)
+    /// Start from these weights (safetensors or PyTorch's, with exactly the model's names and shapes)
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Go on with a run; its settings are those it was started with

@@ -15,7 +15,7 @@ use candle_nn::{Init, VarBuilder};
 use crate::cpu::parallel::for_each_chunk;
 use crate::ensure;
 use crate::random::{Draws, Random};
-use crate::weights::{self, LoadReport, Mismatch};
+use crate::weights::{self, LoadReport, Mismatch, WeightFile};
 
 /// What a tensor of a model is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,19 +85,27 @@ impl ParamStore {
         weights::safetensors::write(path.as_ref(), &self.tensors())
     }
 
-    /// Overwrites every parameter and buffer from a safetensors file.
+    /// Overwrites every parameter and buffer from a weight file of any format.
     ///
     /// # Errors
-    /// If the file cannot be read, or its names and shapes are not exactly the model's: the error lists
-    /// what is missing, unexpected and mismatched, and the store is left as it was.
+    /// If the file cannot be read, or its names and shapes do not fit the model ([`LoadReport::fits`]): the error
+    /// lists what is missing, unexpected and mismatched, and the store is left as it was. Where numbers in the file
+    /// turn out damaged, those before them are set already.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<LoadReport> {
-        let tensors = weights::safetensors::read(path.as_ref())?;
-        let report = self.compare(&tensors);
-        if !report.is_exact() {
-            return Err(candle_core::Error::wrap(report)
-                .context(format!("{} does not fit the model", path.as_ref().display())));
+        self.load_file(&WeightFile::open(path)?)
+    }
+
+    /// The same from a file that is open already.
+    ///
+    /// # Errors
+    /// As for [`ParamStore::load`].
+    pub fn load_file(&self, file: &WeightFile) -> Result<LoadReport> {
+        let report = self.compare_with(file);
+        if !report.fits() {
+            let error = candle_core::Error::wrap(report);
+            return Err(error.context(format!("{} does not fit the model", file.name())));
         }
-        self.assign(&tensors, &report)?;
+        self.assign(&report, |name| file.tensor(name))?;
         Ok(report)
     }
 
@@ -106,40 +114,54 @@ impl ParamStore {
     /// # Errors
     /// If the file cannot be read.
     pub fn load_matching(&self, path: impl AsRef<Path>) -> Result<LoadReport> {
-        let tensors = weights::safetensors::read(path.as_ref())?;
-        let report = self.compare(&tensors);
-        self.assign(&tensors, &report)?;
+        let file = WeightFile::open(path.as_ref())?;
+        let report = self.compare_with(&file);
+        self.assign(&report, |name| file.tensor(name))?;
         Ok(report)
+    }
+
+    /// Which names and shapes of a file are the model's.
+    pub fn compare_with(&self, file: &WeightFile) -> LoadReport {
+        self.compare_shapes(&file.tensors().map(|(name, info)| (name, info.shape)).collect())
     }
 
     /// Overwrites every parameter and buffer from tensors by name, as [`ParamStore::load`] does from a file.
     ///
     /// # Errors
-    /// If the names and shapes are not exactly the model's.
+    /// If the names and shapes do not fit the model ([`LoadReport::fits`]).
     pub fn set(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let report = self.compare(tensors);
-        if !report.is_exact() {
+        if !report.fits() {
             return Err(candle_core::Error::wrap(report));
         }
-        self.assign(tensors, &report)
+        self.assign(&report, |name| Ok(tensors[name].clone()))
     }
 
     /// Which names and shapes of `tensors` are the model's.
     pub fn compare(&self, tensors: &BTreeMap<String, Tensor>) -> LoadReport {
+        self.compare_shapes(&tensors.iter().map(|(name, t)| (name.as_str(), t.dims())).collect())
+    }
+
+    /// The same where only the shapes are known.
+    pub fn compare_shapes(&self, shapes: &BTreeMap<&str, &[usize]>) -> LoadReport {
         let entries = self.lock();
         let mut report = LoadReport::default();
         for (name, entry) in entries.iter() {
-            match tensors.get(name) {
+            match shapes.get(name.as_str()) {
                 None => report.missing.push(name.clone()),
-                Some(t) if t.dims() == entry.var.dims() => report.matched.push(name.clone()),
-                Some(t) => report.mismatched.push(Mismatch {
+                Some(&shape) if shape == entry.var.dims() => report.matched.push(name.clone()),
+                Some(shape) => report.mismatched.push(Mismatch {
                     name: name.clone(),
                     model: entry.var.dims().to_vec(),
-                    file: t.dims().to_vec(),
+                    file: shape.to_vec(),
                 }),
             }
         }
-        report.unexpected = tensors.keys().filter(|name| !entries.contains_key(*name)).cloned().collect();
+        report.unexpected = shapes
+            .keys()
+            .filter(|name| !entries.contains_key(**name))
+            .map(|name| (*name).to_owned())
+            .collect();
         report
     }
 
@@ -149,11 +171,12 @@ impl ParamStore {
         self.lock().retain(|name, _| !inside(name));
     }
 
-    fn assign(&self, tensors: &BTreeMap<String, Tensor>, report: &LoadReport) -> Result<()> {
+    /// Takes one tensor after the other, so that no more than one is there beside the model's own.
+    fn assign(&self, report: &LoadReport, tensor: impl Fn(&str) -> Result<Tensor>) -> Result<()> {
         let entries = self.lock();
         for name in &report.matched {
             let var = &entries[name].var;
-            var.set(&tensors[name].to_device(var.device())?.to_dtype(var.dtype())?)?;
+            var.set(&tensor(name)?.to_device(var.device())?.to_dtype(var.dtype())?)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
+use nn_core::weights::NameMap;
 use nn_core::{Ctx, Layer, ParamStore, Through};
 use nn_layers::{
     Activation, AdaptiveAvgPool2d, Bias, ConvNorm, Flatten, HE_FAN_IN, Linear, LinearConfig, Padding,
@@ -51,6 +52,32 @@ pub(crate) const ZOO: &[Entry] = &[
     row("mobilenet_v1_0.5", 1_331_592, |vb, n| build(thin(0.5), vb, n)),
     row("mobilenet_v1_0.75", 2_585_560, |vb, n| build(thin(0.75), vb, n)),
 ];
+
+/// What RetinaFace's backbone calls the parameters: three stages of blocks `stageS.B`, whose layers are 0, 1, 3 and 4.
+pub(crate) fn names() -> [NameMap; 1] {
+    const STAGES: [usize; 3] = [5, 6, 2];
+    let stages = STAGES.iter().zip(1..);
+    let theirs = stages.flat_map(|(&blocks, stage)| {
+        // The stem is block 0 of stage 1.
+        let first = usize::from(stage == 1);
+        (first..first + blocks).map(move |block| format!("stage{stage}.{block}"))
+    });
+    let ours = TABLE
+        .iter()
+        .zip(0..)
+        .flat_map(|([_, blocks, _], stage)| (0..*blocks).map(move |block| format!("blocks.{stage}.{block}")));
+    let mut rules = vec![
+        ("stage1.0.0.{p}".to_owned(), "conv_stem.{p}".to_owned()),
+        ("stage1.0.1.{p}".to_owned(), "bn1.{p}".to_owned()),
+        ("fc.{p}".to_owned(), "classifier.{p}".to_owned()),
+    ];
+    for (theirs, ours) in theirs.zip(ours) {
+        for (layer, name) in [(0, "conv_dw"), (1, "bn1"), (3, "conv_pw"), (4, "bn2")] {
+            rules.push((format!("{theirs}.{layer}.{{p}}"), format!("{ours}.{name}.{{p}}")));
+        }
+    }
+    [NameMap::new("RetinaFace", rules)]
+}
 
 const fn row(
     name: &'static str,

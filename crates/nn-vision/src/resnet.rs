@@ -9,6 +9,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use nn_core::ops::add_activate;
+use nn_core::weights::NameMap;
 use nn_core::{Ctx, Layer, ParamStore, Through};
 use nn_layers::{Activation, AdaptiveAvgPool2d, Bias, ConvNorm, Flatten, Linear, MaxPool2d, Sequential};
 
@@ -129,6 +130,24 @@ pub(crate) const ZOO: &[Entry] = &[
     row("resnext50_32x4d", 25_028_904, |vb, n| build(RESNEXT50_32X4D, vb, n)),
     row("resnext101_32x8d", 88_791_336, |vb, n| build(RESNEXT101_32X8D, vb, n)),
 ];
+
+/// What transformers calls the parameters; timm's names are torchvision's.
+pub(crate) fn names() -> [NameMap; 1] {
+    let block = "resnet.encoder.stages.{s}.layers.{l}";
+    let inside = |theirs: &str, ours: &str| {
+        (format!("{block}.{theirs}.{{p}}"), format!("layer{{s+1}}.{{l}}.{ours}.{{p}}"))
+    };
+    let rules = [
+        ("resnet.embedder.embedder.convolution.{p}".to_owned(), "conv1.{p}".to_owned()),
+        ("resnet.embedder.embedder.normalization.{p}".to_owned(), "bn1.{p}".to_owned()),
+        inside("layer.{k}.convolution", "conv{k+1}"),
+        inside("layer.{k}.normalization", "bn{k+1}"),
+        inside("shortcut.convolution", "downsample.0"),
+        inside("shortcut.normalization", "downsample.1"),
+        ("classifier.1.{p}".to_owned(), "fc.{p}".to_owned()),
+    ];
+    [NameMap::new("transformers", rules)]
+}
 
 const fn row(
     name: &'static str,

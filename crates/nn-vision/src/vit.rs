@@ -11,6 +11,7 @@ mod encoder;
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use nn_core::ops::{self, AdaptiveAvgPool1d};
+use nn_core::weights::NameMap;
 use nn_core::{Ctx, Layer, ParamStore, Through, ensure};
 use nn_layers::{Bias, Conv2d, Conv2dConfig, Linear, LinearConfig, normal};
 
@@ -106,6 +107,45 @@ pub(crate) const ZOO: &[Entry] = &[
     row("deit_s_16_distilled", 22_436_432, |vb, n| build(DEIT_S_16_DISTILLED, vb, n)),
     row("deit_b_16_distilled", 87_338_192, |vb, n| build(DEIT_B_16_DISTILLED, vb, n)),
 ];
+
+/// What timm and transformers call the parameters.
+pub(crate) fn names() -> [NameMap; 2] {
+    let timm = [
+        ("cls_token", "class_token"),
+        ("dist_token", "distillation_token"),
+        ("pos_embed", "encoder.pos_embedding"),
+        ("patch_embed.proj.{p}", "conv_proj.{p}"),
+        ("blocks.{i}.norm1.{p}", "encoder.layers.encoder_layer_{i}.ln_1.{p}"),
+        ("blocks.{i}.attn.qkv.{p}", "encoder.layers.encoder_layer_{i}.self_attention.in_proj_{p}"),
+        ("blocks.{i}.attn.proj.{p}", "encoder.layers.encoder_layer_{i}.self_attention.out_proj.{p}"),
+        ("blocks.{i}.norm2.{p}", "encoder.layers.encoder_layer_{i}.ln_2.{p}"),
+        ("blocks.{i}.mlp.fc1.{p}", "encoder.layers.encoder_layer_{i}.mlp.0.{p}"),
+        ("blocks.{i}.mlp.fc2.{p}", "encoder.layers.encoder_layer_{i}.mlp.3.{p}"),
+        ("norm.{p}", "encoder.ln.{p}"),
+        ("head.{p}", "heads.head.{p}"),
+        ("head_dist.{p}", "heads.head_dist.{p}"),
+    ];
+    // Those of the files on the hub; the library itself has had others since version 5.
+    let layer = |theirs: &str, ours: &str| {
+        (format!("vit.encoder.layer.{{i}}.{theirs}"), format!("encoder.layers.encoder_layer_{{i}}.{ours}"))
+    };
+    let transformers = [
+        ("vit.embeddings.cls_token".to_owned(), "class_token".to_owned()),
+        ("vit.embeddings.position_embeddings".to_owned(), "encoder.pos_embedding".to_owned()),
+        ("vit.embeddings.patch_embeddings.projection.{p}".to_owned(), "conv_proj.{p}".to_owned()),
+        layer("attention.attention.query.{p}", "self_attention.in_proj_{p}#0"),
+        layer("attention.attention.key.{p}", "self_attention.in_proj_{p}#1"),
+        layer("attention.attention.value.{p}", "self_attention.in_proj_{p}#2"),
+        layer("attention.output.dense.{p}", "self_attention.out_proj.{p}"),
+        layer("layernorm_before.{p}", "ln_1.{p}"),
+        layer("layernorm_after.{p}", "ln_2.{p}"),
+        layer("intermediate.dense.{p}", "mlp.0.{p}"),
+        layer("output.dense.{p}", "mlp.3.{p}"),
+        ("vit.layernorm.{p}".to_owned(), "encoder.ln.{p}".to_owned()),
+        ("classifier.{p}".to_owned(), "heads.head.{p}".to_owned()),
+    ];
+    [NameMap::new("timm", timm), NameMap::new("transformers", transformers)]
+}
 
 const fn row(
     name: &'static str,

@@ -14,6 +14,7 @@ const NO_MODEL: &[(&str, &str)] = &[
     ("lib", "a list of modules"),
     ("zoo", "the table of models; each names its paper"),
     ("labels", "names of classes"),
+    ("likely", "finds the model that weights are for"),
 ];
 
 pub(super) fn header(source: &Source) -> Vec<Finding> {

@@ -5,3 +5,4 @@ mod stage;
 mod errors;
 mod interruption;
 mod results;
+mod weights;

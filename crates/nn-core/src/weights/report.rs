@@ -31,6 +31,13 @@ impl LoadReport {
     pub fn is_exact(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
     }
+
+    /// Whether the file has all of the model and nothing else. Counters of batches may be missing, as in PyTorch:
+    /// files from before 0.4.1 have none, and no result depends on them.
+    pub fn fits(&self) -> bool {
+        let counter = |name: &String| name.ends_with(".num_batches_tracked");
+        self.missing.iter().all(counter) && self.unexpected.is_empty() && self.mismatched.is_empty()
+    }
 }
 
 impl std::error::Error for LoadReport {}

@@ -1,0 +1,127 @@
+//! Views, and tables that lie.
+
+use std::io::Cursor;
+
+use candle_core::{DType, Device};
+
+use super::*;
+
+fn strided(shape: &[usize], strides: &[usize], offset: usize) -> Strided {
+    Strided { storage: 0, element: Element::U8, offset, shape: shape.to_vec(), strides: strides.to_vec() }
+}
+
+/// A file of six bytes with one tensor on them.
+fn file(t: Strided, length: u64) -> Result<WeightFile> {
+    let about = About {
+        format: Format::Safetensors,
+        nesting: Vec::new(),
+        prefix: String::new(),
+        scheme: None,
+        metadata: BTreeMap::new(),
+        ignored: Vec::new(),
+    };
+    WeightFile::with_table("x".to_owned(), Cursor::new(vec![0u8, 1, 2, 3, 4, 5]), |_| {
+        let storages = vec![Storage { start: 0, length, crc32: None }];
+        let table =
+            Table { about: about.clone(), tensors: BTreeMap::from([("t".to_owned(), t.clone())]), storages };
+        table.check(6).map(|()| table)
+    })
+}
+
+#[test]
+fn views_are_read_in_row_major_order() -> Result<()> {
+    for (t, expected) in [
+        (strided(&[2, 3], &[3, 1], 0), vec![0u8, 1, 2, 3, 4, 5]),
+        (strided(&[3, 2], &[1, 3], 0), vec![0, 3, 1, 4, 2, 5]),
+        (strided(&[2], &[2], 1), vec![1, 3]),
+        (strided(&[2, 2], &[0, 0], 5), vec![5, 5, 5, 5]),
+        (strided(&[], &[], 4), vec![4]),
+        (strided(&[0, 7], &[9, 9], 9), vec![]),
+    ] {
+        let read = file(t.clone(), 6)?.tensor("t")?;
+        assert_eq!(read.dims(), t.shape);
+        assert_eq!(read.flatten_all()?.to_vec1::<u8>()?, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn tables_that_name_numbers_beyond_the_file_are_refused() {
+    let huge = usize::MAX;
+    for (t, length, why) in [
+        (strided(&[7], &[1], 0), 6, "t: its shape [7]"),
+        (strided(&[2], &[1], 5), 6, "needs more numbers"),
+        (strided(&[2], &[1], 0), 7, "the file ends before"),
+        (strided(&[huge, huge], &[1, 1], 0), 6, "needs more numbers"),
+        (strided(&[2], &[huge], huge), 6, "needs more numbers"),
+        (strided(&[2], &[], 0), 6, "needs more numbers"),
+        (strided(&[1; 65], &[1; 65], 0), 6, "needs more numbers"),
+        (strided(&[1 << 40], &[0], 0), 6, "would become"),
+    ] {
+        let error = file(t, length).expect_err("a lie").to_string();
+        assert!(error.contains(why) && error.contains("from x"), "{error}");
+    }
+    let error =
+        file(strided(&[1], &[1], 0), 6).and_then(|file| file.tensor("u")).expect_err("no u").to_string();
+    assert!(error.contains("no tensor u"), "{error}");
+}
+
+#[test]
+fn what_is_no_file_of_weights_is_named() {
+    for (bytes, why) in [
+        (&b""[..], "empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html>", "web page"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"PK\x03\x04", "not a whole zip archive"),
+        (b"\x80\x02K\x01.", "none of torch.save"),
+        (b"weights", "not a whole safetensors file"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\xff{", "not a whole safetensors file"),
+    ] {
+        let error = WeightFile::new("w", Cursor::new(bytes)).expect_err(why).to_string();
+        assert!(error.contains(why) && error.starts_with("cannot read weights from w: "), "{error}");
+    }
+}
+
+#[test]
+fn narrow_types_become_the_next_that_holds_them() -> Result<()> {
+    let t = Element::I8.tensor(&[0xff, 0x7f], &[2])?;
+    assert_eq!(t.to_vec1::<i16>()?, [-1, 127]);
+    let t = Element::U16.tensor(&[0xff, 0xff], &[])?;
+    assert_eq!(t.to_vec0::<u32>()?, 65535);
+    let t = Element::Bool.tensor(&[0, 1, 2], &[3])?;
+    assert_eq!(t.to_vec1::<u8>()?, [0, 1, 1]);
+    for element in [Element::F16, Element::Bf16, Element::I32, Element::U32, Element::F64] {
+        let t = Tensor::zeros(2, element.dtype(), &Device::Cpu)?;
+        assert_eq!(Element::of(t.dtype()), Some(element), "{}", element.name());
+    }
+    assert_eq!(Element::of(DType::F8E4M3), None);
+    Ok(())
+}
+
+#[test]
+fn tensors_under_other_names_are_renamed_and_joined() -> Result<()> {
+    let named = |names: &[(&str, Strided)]| {
+        let tensors: BTreeMap<String, Strided> =
+            names.iter().map(|(name, t)| ((*name).to_owned(), t.clone())).collect();
+        let file = file(strided(&[1], &[1], 0), 6)?;
+        let entries = tensors.into_iter().map(|(name, t)| (name, Entry::from(t))).collect();
+        Ok::<_, Error>(WeightFile { entries, ..file })
+    };
+    let map = NameMap::new("theirs", [("key", "both#1"), ("query", "both#0"), ("scale", "scale")]);
+    let (query, key) = (strided(&[1, 2], &[2, 1], 0), strided(&[2, 2], &[2, 1], 2));
+    let mut good = named(&[("key", key.clone()), ("query", query.clone()), ("scale", strided(&[], &[], 5))])?;
+    assert!(good.rename(&map));
+    assert_eq!(good.about().scheme, Some("theirs"));
+    assert_eq!(good.tensor("both")?.to_vec2::<u8>()?, [[0, 1], [2, 3], [4, 5]]);
+    assert_eq!(good.read()?["scale"].to_vec0::<u8>()?, 5);
+    let shapes: Vec<_> = good.tensors().map(|(name, info)| (name, info.shape)).collect();
+    assert_eq!(shapes, [("both", &[3, 2][..]), ("scale", &[][..])]);
+    for other in [strided(&[2, 3], &[3, 1], 0), strided(&[], &[], 0), Strided { element: Element::I8, ..key }]
+    {
+        let mut bad = named(&[("key", other), ("query", query.clone())])?;
+        assert!(!bad.rename(&map));
+        assert_eq!(bad.tensors().map(|(name, _)| name).collect::<Vec<_>>(), ["key", "query"]);
+    }
+    Ok(())
+}

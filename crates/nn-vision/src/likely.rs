@@ -1,0 +1,161 @@
+//! Which model of the zoo a file of weights is for, and whose names it has, told from names and shapes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+use nn_core::weights::{LoadReport, Mismatch, WeightFile};
+
+use crate::zoo::{Entry, entries};
+use crate::{mobilenet_v1, resnet, vit};
+
+/// A model, and how well it suits the weights.
+#[derive(Clone, Debug)]
+pub struct Likely {
+    /// The model.
+    pub entry: &'static Entry,
+    /// For how many classes it has to be built.
+    pub num_classes: usize,
+    /// What becomes of each name.
+    pub report: LoadReport,
+}
+
+impl Likely {
+    /// The part of all names, the model's and the file's, that both have with the same shape: 1 if none is left over.
+    /// Counters of batches do not count, for old files have none.
+    pub fn score(&self) -> f64 {
+        let LoadReport { matched, missing, unexpected, mismatched } = &self.report;
+        let names = matched.iter().chain(missing).chain(unexpected).chain(mismatched.iter().map(|m| &m.name));
+        let count = names.filter(|name| !is_counter(name)).count();
+        matched.iter().filter(|name| !is_counter(name)).count() as f64 / count.max(1) as f64
+    }
+}
+
+fn is_counter(name: &str) -> bool {
+    name.ends_with(".num_batches_tracked")
+}
+
+/// The models that suit weights of these names and shapes best: those that suit equally well, in the zoo's order.
+/// None, where less than a quarter of the names is any model's.
+///
+/// # Errors
+/// If a model cannot be built.
+pub fn likely(shapes: &BTreeMap<&str, &[usize]>) -> Result<Vec<Likely>> {
+    let mut best = Vec::new();
+    let mut best_score = 0.25;
+    for entry in entries() {
+        let likely = compare(entry, shapes)?;
+        let score = likely.score();
+        if score > best_score {
+            best.clear();
+            best_score = score;
+        }
+        if score == best_score {
+            best.push(likely);
+        }
+    }
+    Ok(best)
+}
+
+/// Gives the tensors of a file the names we have for them, if they have those of another library; tells of which.
+/// A file under our own names stays as it is.
+pub fn native(file: &mut WeightFile) -> Option<&'static str> {
+    let mut maps = vit::names().into_iter().chain(resnet::names()).chain(mobilenet_v1::names());
+    maps.find(|map| file.rename(map)).map(|map| map.scheme())
+}
+
+/// A model against weights, built for as many classes as these are for.
+fn compare(entry: &'static Entry, shapes: &BTreeMap<&str, &[usize]>) -> Result<Likely> {
+    let usual = report(&outline(entry, entry.num_classes)?, shapes);
+    // A head for other classes differs in the first number of its shape only.
+    let rows = |m: &Mismatch| match (&m.model[..], &m.file[..]) {
+        ([model, a @ ..], [file, b @ ..]) if *model == entry.num_classes && a == b => Some(*file),
+        _ => None,
+    };
+    let classes = usual.mismatched.first().and_then(rows);
+    match classes.filter(|_| usual.mismatched.len() < usual.matched.len()) {
+        Some(num_classes) if usual.mismatched.iter().all(|m| rows(m) == Some(num_classes)) => {
+            Ok(Likely { entry, num_classes, report: report(&outline(entry, num_classes)?, shapes) })
+        }
+        _ => Ok(Likely { entry, num_classes: entry.num_classes, report: usual }),
+    }
+}
+
+fn report(model: &BTreeMap<String, Vec<usize>>, file: &BTreeMap<&str, &[usize]>) -> LoadReport {
+    let mut report = LoadReport::default();
+    for (name, shape) in model {
+        match file.get(name.as_str()) {
+            None => report.missing.push(name.clone()),
+            Some(other) if other == shape => report.matched.push(name.clone()),
+            Some(other) => report.mismatched.push(Mismatch {
+                name: name.clone(),
+                model: shape.clone(),
+                file: other.to_vec(),
+            }),
+        }
+    }
+    let unexpected = file.keys().filter(|name| !model.contains_key(**name));
+    report.unexpected = unexpected.map(|name| (*name).to_owned()).collect();
+    report
+}
+
+/// Names and shapes of a model's parameters and buffers.
+fn outline(entry: &Entry, num_classes: usize) -> Result<BTreeMap<String, Vec<usize>>> {
+    let shapes = Shapes::default();
+    (entry.build)(VarBuilder::from_backend(Box::new(shapes.clone()), DType::F32, Device::Cpu), num_classes)?;
+    Ok(std::mem::take(&mut shapes.0.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Notes what a model asks for and gives it tensors that take no memory: one number, seen everywhere.
+#[derive(Clone, Default)]
+struct Shapes(Arc<Mutex<BTreeMap<String, Vec<usize>>>>);
+
+impl SimpleBackend for Shapes {
+    fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        let mut shapes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shapes.insert(name.to_owned(), shape.dims().to_vec());
+        Tensor::zeros((), dtype, device)?.broadcast_as(shape)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
+        candle_core::bail!("the shape of {name} was not given")
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::find;
+
+    fn names(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Vec<(&'static str, usize)>> {
+        let shapes = shapes.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
+        Ok(likely(&shapes)?.iter().map(|likely| (likely.entry.name, likely.num_classes)).collect())
+    }
+
+    #[test]
+    fn a_few_models_know_their_weights_whatever_the_head() -> Result<()> {
+        for (name, classes) in [("lenet5", 7), ("cifar_resnet20", 10), ("resnet18", 1000), ("resnet34", 2)] {
+            let entry = find(name).expect("a model of the zoo");
+            let found = names(&outline(entry, classes)?)?;
+            assert!(found.contains(&(name, classes)), "{name} is taken for {found:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn old_files_without_counters_are_known_and_foreign_ones_not() -> Result<()> {
+        let entry = find("resnet18").expect("a model of the zoo");
+        let mut old = outline(entry, 1000)?;
+        old.retain(|name, _| !is_counter(name));
+        let likely = names(&old)?;
+        assert_eq!(likely, [("resnet18", 1000)]);
+        assert!(names(&BTreeMap::from([("embedding.weight".to_owned(), vec![465, 100])]))?.is_empty());
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! Weight files as others wrote them: read to the bit, and never trusted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Cursor;
+use std::path::PathBuf;
+
+use candle_core::{DType, Device, Result, Tensor};
+use nn_core::weights::{Format, WeightFile, safetensors};
+use nn_tests::{golden, real_data};
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/torch")
+}
+
+/// What `torch_files.py` saved, file by file.
+fn expected() -> Result<BTreeMap<String, BTreeMap<String, Tensor>>> {
+    let mut files: BTreeMap<String, BTreeMap<String, Tensor>> = BTreeMap::new();
+    for (name, t) in golden("torch")?.0 {
+        let (file, name) = name.split_once('/').expect("file/name");
+        files.entry(file.to_owned()).or_default().insert(name.to_owned(), t);
+    }
+    Ok(files)
+}
+
+/// Types that safetensors of PyTorch lacks are compared by their values, which are whole numbers.
+fn same(ours: &Tensor, theirs: &Tensor) -> Result<bool> {
+    let numbers = |t: &Tensor| t.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+    let bits = |t: &Tensor| {
+        Ok::<_, candle_core::Error>(numbers(t)?.into_iter().map(f64::to_bits).collect::<Vec<_>>())
+    };
+    let types = ours.dtype() == theirs.dtype() || ours.dtype() == DType::U32;
+    Ok(types && ours.dims() == theirs.dims() && bits(ours)? == bits(theirs)?)
+}
+
+fn assert_same(ours: &BTreeMap<String, Tensor>, theirs: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
+    assert!(ours.keys().eq(theirs.keys()), "{file}: {:?} are not {:?}", ours.keys(), theirs.keys());
+    for (name, t) in ours {
+        assert!(same(t, &theirs[name])?, "{file}: {name} is {t}, not {}", theirs[name]);
+    }
+    Ok(())
+}
+
+#[test]
+fn pytorchs_files_of_all_kinds_are_read_to_the_bit() -> Result<()> {
+    for (file, theirs) in expected()? {
+        assert_same(&WeightFile::open(folder().join(&file))?.read()?, &theirs, &file)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn format_nesting_prefix_and_the_rest_of_a_checkpoint_are_told() -> Result<()> {
+    for (file, format, prefix) in [
+        ("nested.pt", Format::TorchZip, "module."),
+        ("nested_old.pth.tar", Format::TorchPickle, "module._orig_mod."),
+    ] {
+        let file = WeightFile::open(folder().join(file))?;
+        let about = file.about();
+        assert_eq!((about.format, about.prefix.as_str()), (format, prefix));
+        assert_eq!(
+            (&about.nesting[..], &about.ignored[..]),
+            (
+                &["state_dict".to_owned()][..],
+                &["args".to_owned(), "accuracy".to_owned(), "optimizer".to_owned()][..]
+            )
+        );
+        let facts = ["arch", "best", "epoch"].map(|key| about.metadata[key].as_str());
+        assert_eq!(facts, ["linear", "0.5", "24"]);
+    }
+    assert_eq!(WeightFile::open(folder().join("tar.pth"))?.about().format, Format::TorchTar);
+    assert_eq!(WeightFile::open(folder().join("parameter.pt"))?.about().nesting, ["net", "layers"]);
+    let error = WeightFile::open(folder().join("model.pt")).expect_err("a whole model").to_string();
+    assert!(error.contains("torch.nn.modules.linear.Linear is refused"), "{error}");
+    Ok(())
+}
+
+fn read(bytes: Vec<u8>) -> Result<BTreeMap<String, Tensor>> {
+    WeightFile::new("w", Cursor::new(bytes))?.read()
+}
+
+#[test]
+fn files_cut_off_anywhere_are_errors() -> Result<()> {
+    for file in expected()?.keys() {
+        let whole = fs::read(folder().join(file))?;
+        // A tar archive ends in blocks of zeros that mean nothing.
+        let end = whole.iter().rposition(|&byte| byte != 0).expect("no empty file");
+        for length in 0..=end {
+            assert!(read(whole[..length].to_vec()).is_err(), "{file} cut off at {length}");
+        }
+    }
+    Ok(())
+}
+
+/// In a zip archive checksums cover all that counts: a changed byte is an error or of no consequence.
+#[test]
+fn changed_bytes_are_errors_or_change_nothing_where_there_are_checksums() -> Result<()> {
+    for (file, theirs) in expected()? {
+        let whole = fs::read(folder().join(&file))?;
+        for n in 0..whole.len() {
+            for flip in [0x01, 0x20, 0x80, 0xff] {
+                let mut changed = whole.clone();
+                changed[n] ^= flip;
+                if let (Ok(ours), [b'P', b'K', ..]) = (read(changed), &whole[..]) {
+                    assert_same(&ours, &theirs, &format!("{file}, byte {n} xor {flip:#x}"))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Weights lie beside the data.
+fn shared(name: &str) -> Option<PathBuf> {
+    real_data(&format!("../weights/{name}"))
+}
+
+#[test]
+fn real_files_are_read_to_the_bit_of_their_twins() -> Result<()> {
+    for (file, twin) in [
+        ("resnet20-12fca82f.th", "resnet20_cifar10.safetensors"),
+        ("mobilenet_v1_0.25_imagenet.pth.tar", "mobilenet_v1_0.25_imagenet.safetensors"),
+    ] {
+        let (Some(file), Some(twin)) = (shared(file), shared(twin)) else { continue };
+        let file = WeightFile::open(file)?;
+        assert_eq!(file.about().prefix, "module.");
+        assert_same(&file.read()?, &safetensors::read(&twin)?, &twin.display().to_string())?;
+    }
+    if let Some(file) = shared("mnist_cnn_burn_example.pt") {
+        let file = WeightFile::open(file)?;
+        let shapes: BTreeMap<_, _> = file.tensors().map(|(name, info)| (name, info.shape.to_vec())).collect();
+        assert_eq!(shapes["conv3.weight"], [24, 16, 3, 3]);
+        assert_eq!(file.read()?.len(), shapes.len());
+    }
+    Ok(())
+}
+
+/// Every parameter of timm's and transformers' networks has one of ours, of the same shape.
+#[test]
+fn names_of_other_libraries_become_ours() -> Result<()> {
+    let names = golden("names")?.1["names"].take();
+    let names: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<usize>>>> =
+        serde_json::from_value(names).expect("names and shapes by model and library");
+    let dir = tempfile::tempdir()?;
+    for (model, libraries) in names {
+        for (library, shapes) in libraries {
+            let zeros = |(name, shape): (String, Vec<usize>)| {
+                Ok((name, Tensor::zeros(shape, DType::U8, &Device::Cpu)?))
+            };
+            let tensors = shapes.into_iter().map(zeros).collect::<Result<BTreeMap<_, _>>>()?;
+            let path = dir.path().join("theirs.safetensors");
+            safetensors::write(&path, &tensors)?;
+            let mut file = WeightFile::open(&path)?;
+            assert_eq!(nn_vision::native(&mut file), Some(library.as_str()), "{model}");
+            let shapes = file.tensors().map(|(name, info)| (name, info.shape)).collect();
+            let likely = nn_vision::likely(&shapes)?;
+            assert!(likely.len() == 1 && likely[0].report.fits(), "{model} of {library}: {likely:?}");
+            assert_eq!((likely[0].entry.name, likely[0].num_classes), (model.as_str(), 1000));
+        }
+    }
+    Ok(())
+}

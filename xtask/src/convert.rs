@@ -1,0 +1,103 @@
+//! `convert`: weights from any format that is read to safetensors or PyTorch's.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use candle_core::DType;
+use nn_core::weights::{self, Outline, WeightFile};
+
+use crate::failure::{Advise, failed};
+use crate::output;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Weights to read: safetensors or any of PyTorch's formats
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// File to make: *.safetensors, or *.pt, *.pth or *.bin for PyTorch
+    #[arg(value_name = "DST")]
+    target: PathBuf,
+    /// Type of all floats [default: as they are]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    dtype: Option<FloatName>,
+    /// Note a fact in the metadata, such as licence=MIT; safetensors only
+    #[arg(long = "note", value_name = "KEY=VALUE", value_parser = fact)]
+    notes: Vec<(String, String)>,
+    /// Write over DST if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum FloatName {
+    F16,
+    Bf16,
+    F32,
+}
+
+/// What is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Safetensors,
+    Torch,
+}
+
+fn fact(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let target = target(&args.target)?;
+    if target == Target::Torch && !args.notes.is_empty() {
+        return Err(failed("PyTorch's format has no place for --note")).advise("convert to *.safetensors");
+    }
+    if args.target.exists() && !args.force {
+        return Err(failed(format!("{} exists and is not written over", args.target.display())))
+            .advise("remove it, give DST another name, or add --force");
+    }
+    let file = WeightFile::open(&args.source)?;
+    let dtype = |dtype: DType| args.dtype.filter(|_| dtype.is_float()).map_or(dtype, DType::from);
+    let outline: Outline = file
+        .tensors()
+        .map(|(name, t)| (name.to_owned(), (dtype(t.element.dtype()), t.shape.to_vec())))
+        .collect();
+    let tensor = |name: &str| file.tensor(name)?.to_dtype(outline[name].0);
+    match target {
+        Target::Torch => weights::torch::write_each(&args.target, &outline, tensor)?,
+        Target::Safetensors => {
+            let metadata = metadata(&file, args);
+            weights::safetensors::write_each(&args.target, &outline, &metadata, tensor)?;
+        }
+    }
+    let from = &file.about().format;
+    output::line(format_args!("{}: {} tensors from {from}", args.target.display(), outline.len()))
+}
+
+fn target(path: &Path) -> Result<Target> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("safetensors") => Ok(Target::Safetensors),
+        Some("pt" | "pth" | "bin") => Ok(Target::Torch),
+        _ => Err(failed(format!("{} does not say what to make", path.display())))
+            .advise("let DST end in .safetensors, or in .pt, .pth or .bin for PyTorch"),
+    }
+}
+
+/// What the source says of itself, its name, and what was noted, which counts most.
+fn metadata(file: &WeightFile, args: &Args) -> BTreeMap<String, String> {
+    let source =
+        args.source.file_name().map(|name| ("source".to_owned(), name.to_string_lossy().into_owned()));
+    let known = source.into_iter().chain(file.about().metadata.clone());
+    known.chain(args.notes.iter().cloned()).collect()
+}
+
+impl From<FloatName> for DType {
+    fn from(name: FloatName) -> Self {
+        match name {
+            FloatName::F16 => Self::F16,
+            FloatName::Bf16 => Self::BF16,
+            FloatName::F32 => Self::F32,
+        }
+    }
+}
