@@ -246,6 +246,12 @@ fn print(report: &Report) -> Result<()> {
         .collect();
     output::note(format!("{} threads, median and range of {} rounds{peers}", report.threads, report.rounds));
     output::line(table)?;
+    means(report);
+    Ok(())
+}
+
+/// How much faster than PyTorch all rows of a pass are together.
+fn means(report: &Report) {
     for pass in [Pass::Inference, Pass::Training] {
         let ratios: Vec<f64> =
             report.models.iter().filter(|row| row.pass == pass).filter_map(|row| row.times_torch).collect();
