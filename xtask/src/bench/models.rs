@@ -264,5 +264,4 @@ fn means(report: &Report) {
             ));
         }
     }
-    Ok(())
 }
