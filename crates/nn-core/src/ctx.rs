@@ -3,6 +3,7 @@
 //! A context is a value on the stack, passed down by reference; [`Ctx::at`] names the place a layer is called
 //! from, so a draw belongs to (seed, step, path) and an observer hears paths such as `features.0`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use candle_core::Tensor;
@@ -51,13 +52,14 @@ pub struct Ctx<'a> {
     mode: Mode,
     random: Random,
     observer: Option<&'a dyn Observer>,
+    frozen: Option<&'a BTreeSet<String>>,
     scope: Option<(&'a Ctx<'a>, &'a str)>,
 }
 
 impl<'a> Ctx<'a> {
     /// A pass that uses the model: nothing is random, nothing is updated.
     pub fn eval() -> Self {
-        Self { mode: Mode::Eval, random: Random::new(0), observer: None, scope: None }
+        Self { mode: Mode::Eval, random: Random::new(0), observer: None, frozen: None, scope: None }
     }
 
     /// A training pass whose draws come from `seed`; give each step its number with [`Ctx::step`].
@@ -77,6 +79,13 @@ impl<'a> Ctx<'a> {
         Self { observer: Some(observer), ..self }
     }
 
+    /// The same pass in which the layers with these paths, as [`ParamStore::frozen_layers`](crate::ParamStore) lists
+    /// them, are used and not trained: their dropout is off, their batch norms keep to what they have learned.
+    #[must_use]
+    pub fn freezing(self, layers: &'a BTreeSet<String>) -> Self {
+        Self { frozen: Some(layers).filter(|layers| !layers.is_empty()), ..self }
+    }
+
     /// The same pass with nothing random and nothing updated.
     #[must_use]
     pub fn evaluating(self) -> Self {
@@ -85,11 +94,16 @@ impl<'a> Ctx<'a> {
 
     /// The context of the layer called `name` inside this one.
     pub fn at<'b>(&'b self, name: &'b str) -> Ctx<'b> {
-        Ctx {
+        let inner = Ctx {
             mode: self.mode,
             random: self.random.at(name),
             observer: self.observer,
+            frozen: self.frozen,
             scope: Some((self, name)),
+        };
+        match self.frozen {
+            Some(layers) if self.mode == Mode::Train && layers.contains(&inner.path()) => inner.evaluating(),
+            _ => inner,
         }
     }
 
@@ -174,6 +188,21 @@ mod tests {
         assert!(paths[0].starts_with("block.first ") && paths[1].starts_with("block.second "), "{paths:?}");
         assert_eq!(paths[2], "block Twice");
         Ok(())
+    }
+
+    #[test]
+    fn frozen_layers_evaluate_and_so_does_all_within_them() {
+        let frozen = BTreeSet::from(["features.0".to_owned()]);
+        let ctx = Ctx::train(0).freezing(&frozen);
+        let features = ctx.at("features");
+        let modes = ["0", "1"].map(|name| features.at(name).mode());
+        assert_eq!(
+            (ctx.mode(), features.mode(), modes),
+            (Mode::Train, Mode::Train, [Mode::Eval, Mode::Train])
+        );
+        assert_eq!(features.at("0").at("norm").mode(), Mode::Eval);
+        // Another layer of that name, elsewhere.
+        assert_eq!(ctx.at("head").at("0").mode(), Mode::Train);
     }
 
     #[test]

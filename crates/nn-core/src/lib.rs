@@ -34,4 +34,4 @@ pub use candle_core::Result;
 pub use ctx::{Ctx, Mode};
 pub use layer::{Layer, Through};
 pub use random::Random;
-pub use store::ParamStore;
+pub use store::{Freeze, ParamStore};

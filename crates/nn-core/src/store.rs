@@ -3,7 +3,7 @@
 //! Why not Candle's `VarMap`: its order changes from run to run, it mixes batch-norm buffers with trainable
 //! parameters, its start values cannot be seeded, and it ignores names in a file that the model does not have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +24,21 @@ pub enum Kind {
     Parameter,
     /// State that is saved with the model but never trained: running statistics, counters.
     Buffer,
+    /// A parameter that stays as it was loaded: it is saved, gets no gradient and no update.
+    Frozen,
+}
+
+/// Which of the parameters that a model asks for are frozen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Freeze {
+    /// All are trained.
+    #[default]
+    Nothing,
+    /// All that are asked for before those of the layer with this path: of a network, which asks in the order of its
+    /// layers, everything below it.
+    Until(String),
+    /// None is trained.
+    Everything,
 }
 
 #[derive(Clone, Debug)]
@@ -32,29 +47,69 @@ struct Entry {
     kind: Kind,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    entries: BTreeMap<String, Entry>,
+    /// For parameters that are yet to be asked for.
+    freeze: Freeze,
+}
+
 /// Parameters and buffers by name, in the order of their names. Clones share the same tensors.
 ///
 /// Start values depend on the seed and the parameter's full name, not on the order of creation.
 #[derive(Clone, Debug)]
 pub struct ParamStore {
-    entries: Arc<Mutex<BTreeMap<String, Entry>>>,
+    state: Arc<Mutex<State>>,
     random: Option<Random>,
 }
 
 impl ParamStore {
     /// An empty store whose parameters will start from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { entries: Arc::default(), random: Some(Random::new(seed).at("parameters")) }
+        Self { state: Arc::default(), random: Some(Random::new(seed).at("parameters")) }
     }
 
     /// An empty store that writes zeros where others draw: for a model whose weights are about to be loaded.
     pub fn blank() -> Self {
-        Self { entries: Arc::default(), random: None }
+        Self { state: Arc::default(), random: None }
     }
 
     /// A builder that creates tensors in this store the first time they are asked for.
     pub fn vb(&self, dtype: DType, device: &Device) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(self.clone()), dtype, device.clone())
+    }
+
+    /// From now on the parameters that are asked for the first time are frozen as `freeze` says; those that are there
+    /// stay as they are.
+    ///
+    /// A pretrained network under a new head that alone is trained, its batch norms left in evaluation:
+    /// ```text
+    /// store.freeze(Freeze::Everything);
+    /// let mut network = ResNet::new(&RESNET18, store.vb(dtype, &device))?;
+    /// store.load("resnet18.safetensors")?;
+    /// store.freeze(Freeze::Nothing);
+    /// network.reset_head(2, &store)?;
+    /// network.call(&x, &Ctx::train(seed).freezing(&store.frozen_layers()))?;
+    /// ```
+    pub fn freeze(&self, freeze: Freeze) {
+        self.lock().freeze = freeze;
+    }
+
+    /// The paths of the layers all of whose parameters are frozen, for [`Ctx::freezing`](crate::Ctx::freezing).
+    pub fn frozen_layers(&self) -> BTreeSet<String> {
+        let layers = |kind| -> BTreeSet<String> {
+            let named = self.of_kind(kind);
+            named
+                .iter()
+                .flat_map(|(name, _)| name.match_indices('.').map(|(dot, _)| name[..dot].to_owned()))
+                .collect()
+        };
+        &layers(Kind::Frozen) - &layers(Kind::Parameter)
+    }
+
+    /// The frozen tensors, sorted by name.
+    pub fn frozen(&self) -> Vec<(String, Var)> {
+        self.of_kind(Kind::Frozen)
     }
 
     /// The trainable tensors, sorted by name.
@@ -74,7 +129,7 @@ impl ParamStore {
 
     /// Parameters and buffers, sorted by name.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
-        self.lock().iter().map(|(name, e)| (name.clone(), e.var.as_tensor().clone())).collect()
+        self.lock().entries.iter().map(|(name, e)| (name.clone(), e.var.as_tensor().clone())).collect()
     }
 
     /// Writes parameters and buffers as safetensors with `format: pt`, atomically; the same tensors give the same bytes.
@@ -144,7 +199,7 @@ impl ParamStore {
 
     /// The same where only the shapes are known.
     pub fn compare_shapes(&self, shapes: &BTreeMap<&str, &[usize]>) -> LoadReport {
-        let entries = self.lock();
+        let entries = &self.lock().entries;
         let mut report = LoadReport::default();
         for (name, entry) in entries.iter() {
             match shapes.get(name.as_str()) {
@@ -167,13 +222,12 @@ impl ParamStore {
 
     /// Takes out every parameter and buffer of the layer called `layer`, so that another can be built in its place.
     pub fn forget(&self, layer: &str) {
-        let inside = |name: &str| name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.'));
-        self.lock().retain(|name, _| !inside(name));
+        self.lock().entries.retain(|name, _| !is_within(name, layer));
     }
 
     /// Takes one tensor after the other, so that no more than one is there beside the model's own.
     fn assign(&self, report: &LoadReport, tensor: impl Fn(&str) -> Result<Tensor>) -> Result<()> {
-        let entries = self.lock();
+        let entries = &self.lock().entries;
         for name in &report.matched {
             let var = &entries[name].var;
             var.set(&tensor(name)?.to_device(var.device())?.to_dtype(var.dtype())?)?;
@@ -182,13 +236,43 @@ impl ParamStore {
     }
 
     fn of_kind(&self, kind: Kind) -> Vec<(String, Var)> {
-        let entries = self.lock();
+        let entries = &self.lock().entries;
         entries.iter().filter(|(_, e)| e.kind == kind).map(|(n, e)| (n.clone(), e.var.clone())).collect()
     }
 
     /// A panic while the lock is held cannot leave the map half-changed, so a poisoned lock is still good.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether `name` is that of a parameter of `layer`, or of a layer in it.
+fn is_within(name: &str, layer: &str) -> bool {
+    name.strip_prefix(layer).is_some_and(|rest| rest.starts_with('.'))
+}
+
+impl Entry {
+    /// What a layer computes with: a frozen parameter is no variable to it, and shares the variable's memory.
+    fn tensor(&self) -> Tensor {
+        match self.kind {
+            Kind::Frozen => self.var.as_detached_tensor(),
+            Kind::Parameter | Kind::Buffer => self.var.as_tensor().clone(),
+        }
+    }
+}
+
+impl State {
+    /// Whether a parameter that is asked for now learns.
+    fn kind_of(&self, name: &str) -> Kind {
+        let frozen = match &self.freeze {
+            Freeze::Nothing => false,
+            Freeze::Everything => true,
+            Freeze::Until(layer) => {
+                let reached = |name: &str| name == layer || is_within(name, layer);
+                !reached(name) && !self.entries.keys().any(|name| reached(name))
+            }
+        };
+        if frozen { Kind::Frozen } else { Kind::Parameter }
     }
 }
 
@@ -202,7 +286,8 @@ pub fn parameter(vb: &VarBuilder, name: &str, values: &Tensor) -> Result<Tensor>
     let first = tensor.flatten_all()?.narrow(0, 0, 1)?.to_dtype(DType::F64)?.squeeze(0)?;
     if first.to_scalar::<f64>()?.is_nan() {
         let values = values.to_device(tensor.device())?.to_dtype(tensor.dtype())?;
-        Var::from_tensor(&tensor)?.set(&values)?;
+        // In place, frozen or not.
+        tensor.slice_set(&values.contiguous()?, 0, 0)?;
     }
     Ok(tensor)
 }
@@ -222,8 +307,8 @@ pub fn buffer(vb: &VarBuilder, shape: impl Into<Shape>, name: &str, value: f64) 
 
 impl SimpleBackend for ParamStore {
     fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> Result<Tensor> {
-        let mut entries = self.lock();
-        if let Some(entry) = entries.get(name) {
+        let mut state = self.lock();
+        if let Some(entry) = state.entries.get(name) {
             let var = &entry.var;
             ensure!(
                 var.shape() == &shape,
@@ -231,29 +316,30 @@ impl SimpleBackend for ParamStore {
                 var.dims(),
                 shape.dims()
             );
-            return Ok(var.as_tensor().clone());
+            return Ok(entry.tensor());
         }
         let (kind, values) = match init {
             Init::Randn { mean, stdev: 0.0 } => (Kind::Buffer, vec![mean as f32; shape.elem_count()]),
-            init => (Kind::Parameter, start(init, &shape, self.random.map(|random| random.at(name)))),
+            init => (state.kind_of(name), start(init, &shape, self.random.map(|random| random.at(name)))),
         };
         let var = Var::from_tensor(
             &Tensor::from_vec(values, &shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?,
         )?;
-        let tensor = var.as_tensor().clone();
-        entries.insert(name.to_owned(), Entry { var, kind });
+        let entry = Entry { var, kind };
+        let tensor = entry.tensor();
+        state.entries.insert(name.to_owned(), entry);
         Ok(tensor)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        match self.lock().get(name) {
-            Some(entry) => entry.var.to_dtype(dtype)?.to_device(device),
+        match self.lock().entries.get(name) {
+            Some(entry) => entry.tensor().to_dtype(dtype)?.to_device(device),
             None => candle_core::bail!("ParamStore: no tensor named {name}, and its shape was not given"),
         }
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        self.lock().contains_key(name)
+        self.lock().entries.contains_key(name)
     }
 }
 
@@ -373,6 +459,56 @@ mod tests {
         assert_eq!(names, ["b.weight"]);
         store.vb(DType::F32, &Device::Cpu).pp("a").get(7, "weight")?;
         assert_eq!(store.tensors()["a.weight"].dims(), [7]);
+        Ok(())
+    }
+
+    #[test]
+    fn frozen_parameters_are_loaded_and_saved_and_get_no_gradient() -> Result<()> {
+        let store = ParamStore::new(1);
+        let vb = store.vb(DType::F32, &Device::Cpu);
+        let until = |layer: &str| store.freeze(Freeze::Until(layer.to_owned()));
+        until("layer2");
+        let first = vb.pp("layer1.conv").get_with_hints((2, 3), "weight", Init::Const(1.0))?;
+        let other = vb.pp("layer20").get_with_hints((2, 3), "weight", Init::Const(1.0))?;
+        buffer(&vb.pp("layer1.bn"), 2, "running_mean", 0.0)?;
+        let second = vb.pp("layer2.conv").get_with_hints((2, 3), "weight", Init::Const(2.0))?;
+        let third = vb.pp("fc").get_with_hints((2, 3), "weight", Init::Const(3.0))?;
+        let names = |list: Vec<(String, Var)>| list.into_iter().map(|(n, _)| n).collect::<Vec<_>>();
+        assert_eq!(names(store.parameters()), ["fc.weight", "layer2.conv.weight"]);
+        assert_eq!(names(store.frozen()), ["layer1.conv.weight", "layer20.weight"]);
+        assert_eq!(
+            store.frozen_layers().into_iter().collect::<Vec<_>>(),
+            ["layer1", "layer1.conv", "layer20"]
+        );
+        assert_eq!((store.parameter_count(), store.tensors().len()), (12, 5));
+
+        let sum = ((&first + &other)? + (&second + &third)?)?.sum_all()?;
+        let grads = sum.backward()?;
+        let has_gradient = [&first, &other, &second, &third].map(|t| grads.get(t).is_some());
+        assert_eq!(has_gradient, [false, false, true, true]);
+
+        // The layer sees what is loaded, and so does one that asks for the same name later.
+        store.freeze(Freeze::Nothing);
+        let loaded =
+            store.tensors().into_iter().map(|(name, t)| Ok((name, (t + 4.0)?))).collect::<Result<_>>()?;
+        store.set(&loaded)?;
+        assert_eq!(first.to_vec2::<f32>()?, [[5.0; 3]; 2]);
+        assert!(!vb.pp("layer1.conv").get((2, 3), "weight")?.is_variable());
+        store.forget("fc");
+        assert!(vb.pp("fc").get((5, 3), "weight")?.is_variable());
+        Ok(())
+    }
+
+    #[test]
+    fn a_frozen_parameter_may_start_from_values() -> Result<()> {
+        let store = ParamStore::new(1);
+        store.freeze(Freeze::Everything);
+        let vb = store.vb(DType::F32, &Device::Cpu);
+        let start = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu)?;
+        for _ in 0..2 {
+            assert_eq!(parameter(&vb, "a", &start)?.to_vec2::<f32>()?, [[1.0, 2.0], [3.0, 4.0]]);
+        }
+        assert!(store.parameters().is_empty());
         Ok(())
     }
 
