@@ -21,6 +21,7 @@ use crate::trainer::{Ended, Score, Summary, Trainer};
 /// Trains until all epochs are over, or `progress` answers [`ControlFlow::Break`].
 ///
 /// `forward` makes an [`Outcome`] of a batch, in training and in evaluation; which of the two is in the context.
+/// Layers whose parameters are frozen ([`nn_core::Freeze`]) stay in evaluation ([`Trainer::still_layers`]).
 /// `progress` hears what happens. It is asked after every step and every batch of an evaluation whether to go on;
 /// if not, the run is saved as it is. A run that is taken up again ends in the same weights, to the bit, as one that
 /// was left alone.
@@ -36,6 +37,7 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
 ) -> Result<Summary, TrainError> {
     let length = begin(trainer, train, eval)?;
     let config = trainer.config;
+    let still = trainer.still_layers();
     while trainer.state.epoch < config.epochs {
         let State { epoch, batch, .. } = trainer.state;
         let _ = progress(&Event::EpochStarted {
@@ -47,7 +49,7 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
         for batch in train.epoch_from(epoch, batch as usize) {
             let step = trainer.state.step;
             let lr = config.schedule.at(step, length);
-            let outcome = forward(&batch?, &Ctx::train(config.seed).step(step))?;
+            let outcome = forward(&batch?, &Ctx::train(config.seed).step(step).freezing(&still))?;
             trainer.state.step += 1;
             let loss = outcome.loss_value()?;
             if !loss.is_finite() {
@@ -246,7 +248,7 @@ fn finish(
     let summary = trainer.summary(Ended::Finished);
     if let Some(run) = &trainer.run {
         let Ok(json) = serde_json::to_string_pretty(&summary) else { unreachable!("a struct of numbers") };
-        report::write(run.path(), &[])?;
+        report::write(run.path(), report::Pictures::default())?;
         // The last file: where it is, nothing is left to do.
         run.write(METRICS, &(json + "\n"))?;
     }

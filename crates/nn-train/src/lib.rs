@@ -2,6 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
+//! | [`augment`] | more pictures of those that there are: crops, flips, rotations, colours |
 //! | [`data`] | data sets and how they become batches |
 //! | [`optim`] | [`Optimizer`], its [`Rule`]s with PyTorch's numbers, groups of parameters by [`Scale`] |
 //! | [`schedule`] | [`Schedule`]: the learning rate as a function of the step |
@@ -13,6 +14,7 @@
 //! | [`run`] | the folder a run lives in |
 //! | [`report`] | `report.html` of a run |
 
+pub mod augment;
 mod checkpoint;
 pub mod clip;
 pub mod data;
@@ -34,4 +36,4 @@ pub use optim::{
     Adadelta, Adagrad, Adam, AdamW, Lamb, Lion, NAdam, Optimizer, RAdam, RmsProp, Rule, Scale, Sgd,
 };
 pub use schedule::{Decay, Schedule};
-pub use trainer::{Cadence, Ended, FitConfig, Summary, Trainer};
+pub use trainer::{Cadence, Ended, FitConfig, Norms, Summary, Trainer};

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 use nn_core::ensure;
-use nn_core::ops::{Reduction, cross_entropy};
+use nn_core::ops::{CrossEntropy, Reduction, cross_entropy};
 use serde::{Deserialize, Serialize};
 
 /// What a forward pass made of a batch: the loss to minimise and, for classifiers, what was decided.
@@ -16,12 +16,29 @@ pub struct Outcome {
 /// A classifier's scores and what they should have said.
 #[derive(Clone, Debug)]
 struct Decisions {
-    /// `[N, C]`, outside the graph.
+    /// `[B, C, P]` for the places of each example, outside the graph.
     logits: Tensor,
-    /// `[N]`
+    /// `[B · P]`
     targets: Tensor,
-    /// Whether a row is an example, not one of many places in one.
-    one_each: bool,
+    places: Places,
+}
+
+/// What is decided about an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Places {
+    /// The example itself.
+    One,
+    /// Each of its places.
+    Many,
+    /// Each of its places but those whose target is this.
+    Scene { ignore: u32 },
+}
+
+/// A decision: the example's place in the batch, what it is, what it was taken for.
+struct Decision {
+    example: usize,
+    target: usize,
+    predicted: usize,
 }
 
 impl Outcome {
@@ -43,12 +60,25 @@ impl Outcome {
     /// # Errors
     /// If the shapes do not fit each other.
     pub fn classification(logits: &Tensor, targets: &Tensor) -> Result<Self> {
-        let examples = logits.dim(0)?;
+        let places = if logits.rank() == 2 { Places::One } else { Places::Many };
         let loss = cross_entropy(logits, targets, Reduction::Mean)?;
-        let one_each = logits.rank() == 2;
-        let rows = logits.detach();
-        let rows = if one_each { rows } else { rows.flatten_from(2)?.transpose(1, 2)?.flatten_to(1)? }; // [B·…, C]
-        let decisions = Decisions { logits: rows, targets: targets.flatten_all()?, one_each };
+        Self::decided(loss, logits, targets, places)
+    }
+
+    /// Mean cross-entropy of `logits` `[B, C, …]` against the classes of places, `targets` `[B, …]`. Those whose target
+    /// is `ignore` count nothing; an evaluation finds the mean intersection over union.
+    ///
+    /// # Errors
+    /// If the shapes do not fit each other.
+    pub fn segmentation(logits: &Tensor, targets: &Tensor, ignore: u32) -> Result<Self> {
+        let options = CrossEntropy { ignore_index: ignore.into(), ..CrossEntropy::default() };
+        Self::decided(cross_entropy(logits, targets, options)?, logits, targets, Places::Scene { ignore })
+    }
+
+    fn decided(loss: Tensor, logits: &Tensor, targets: &Tensor, places: Places) -> Result<Self> {
+        let (examples, rows) = (logits.dim(0)?, logits.detach());
+        let logits = if rows.rank() == 2 { rows.unsqueeze(2)? } else { rows.flatten_from(2)? }; // [B, C, P]
+        let decisions = Decisions { logits, targets: targets.flatten_all()?, places };
         Ok(Self { decisions: Some(decisions), ..Self::new(loss, examples)? })
     }
 
@@ -72,32 +102,44 @@ impl Outcome {
 }
 
 impl Decisions {
-    /// Calls `f(row, scores, target)` for each decision.
-    fn each(&self, mut f: impl FnMut(usize, &[f32], usize) -> Result<()>) -> Result<()> {
-        let (n, classes) = self.logits.dims2()?;
+    /// Calls `f` with each decision and the scores of its example, `[C, P]`.
+    fn each(&self, mut f: impl FnMut(Decision, &[f32]) -> Result<()>) -> Result<()> {
+        let (n, classes, places) = self.logits.dims3()?;
         let scores: Vec<f32> = self.logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let targets: Vec<u32> = self.targets.to_dtype(DType::U32)?.to_vec1()?;
         ensure!(
-            targets.len() == n,
-            "Outcome: {n} rows of scores need as many targets, got {}",
+            targets.len() == n * places,
+            "Outcome: {} places with scores need as many targets, got {}",
+            n * places,
             targets.len()
         );
-        for (row, (scores, &target)) in scores.chunks_exact(classes.max(1)).zip(&targets).enumerate() {
-            f(row, scores, target as usize)?;
+        let mut predicted = vec![0; places];
+        let examples =
+            scores.chunks_exact((classes * places).max(1)).zip(targets.chunks_exact(places.max(1)));
+        for (example, (scores, targets)) in examples.enumerate() {
+            argmax(scores, &mut predicted);
+            for (&target, &predicted) in targets.iter().zip(&predicted) {
+                if self.places != (Places::Scene { ignore: target }) {
+                    f(Decision { example, target: target as usize, predicted }, scores)?;
+                }
+            }
         }
         Ok(())
     }
 }
 
-/// The first of the largest scores.
-fn argmax(scores: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, &score) in scores.iter().enumerate() {
-        if score > scores[best] {
-            best = i;
+/// The first of the largest scores `[C, P]` at each place.
+fn argmax(scores: &[f32], best: &mut [usize]) {
+    let mut planes = scores.chunks_exact(best.len().max(1));
+    let mut most: Vec<f32> = planes.next().unwrap_or_default().to_vec();
+    best.fill(0);
+    for (class, plane) in (1..).zip(planes) {
+        for ((&score, most), best) in plane.iter().zip(&mut most).zip(&mut *best) {
+            if score > *most {
+                (*most, *best) = (score, class);
+            }
         }
     }
-    best
 }
 
 /// The share of the softmax that the class `chosen`, the highest score, gets.
@@ -124,6 +166,9 @@ pub struct Figures {
     /// The share of right decisions, in [0, 1], where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
+    /// The mean over classes of intersection over union, in [0, 1], where scenes were evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_iou: Option<f64>,
 }
 
 impl Metrics {
@@ -135,9 +180,9 @@ impl Metrics {
         self.examples += outcome.examples as u64;
         self.loss += outcome.loss_value()? * outcome.examples as f64;
         if let Some(decisions) = &outcome.decisions {
-            decisions.each(|_, scores, target| {
+            decisions.each(|decision, _| {
                 self.decided += 1;
-                self.correct += u64::from(argmax(scores) == target);
+                self.correct += u64::from(decision.predicted == decision.target);
                 Ok(())
             })?;
         }
@@ -154,16 +199,18 @@ impl Metrics {
         Figures {
             loss: self.loss / self.examples.max(1) as f64,
             accuracy: (self.decided > 0).then(|| self.correct as f64 / self.decided as f64),
+            mean_iou: None,
         }
     }
 }
 
 impl Figures {
-    /// Whether these are to be preferred: a higher accuracy or, without one, a lower loss. Equals are not better.
+    /// Whether these are to be preferred: a higher mean intersection over union, else a higher accuracy or, without
+    /// one, a lower loss. Equals are not better.
     pub fn better_than(&self, other: &Self) -> bool {
-        match (self.accuracy, other.accuracy) {
-            (Some(a), Some(b)) => a > b,
-            _ => self.loss < other.loss,
+        match (self.mean_iou.zip(other.mean_iou), self.accuracy.zip(other.accuracy)) {
+            (Some((a, b)), _) | (None, Some((a, b))) => a > b,
+            (None, None) => self.loss < other.loss,
         }
     }
 }
@@ -173,6 +220,27 @@ impl Figures {
 pub struct Confusion {
     /// Row by row: `counts[target][predicted]`.
     pub counts: Vec<Vec<u64>>,
+}
+
+impl Confusion {
+    /// Intersection over union of each class: right decisions for it, of all places that are of the class or were
+    /// taken for it. `None` where there are none.
+    pub fn iou(&self) -> Vec<Option<f64>> {
+        let of = |class: usize| {
+            let hits = self.counts[class][class];
+            let there: u64 = self.counts[class].iter().sum();
+            let taken: u64 = self.counts.iter().map(|row| row[class]).sum();
+            let union = there + taken - hits;
+            (union > 0).then(|| hits as f64 / union as f64)
+        };
+        (0..self.counts.len()).map(of).collect()
+    }
+
+    /// The mean of [`Self::iou`] over the classes that have one.
+    pub fn mean_iou(&self) -> Option<f64> {
+        let each: Vec<f64> = self.iou().into_iter().flatten().collect();
+        (!each.is_empty()).then(|| each.iter().sum::<f64>() / each.len() as f64)
+    }
 }
 
 /// A wrong decision about an example.
@@ -193,6 +261,8 @@ pub struct Mistake {
 pub struct Evaluation {
     metrics: Metrics,
     confusion: Option<Confusion>,
+    /// Whether the places of scenes were decided.
+    scenes: bool,
     mistakes: Vec<Mistake>,
 }
 
@@ -213,11 +283,11 @@ impl Evaluation {
         let Some(decisions) = &outcome.decisions else { return Ok(()) };
         let classes = decisions.logits.dim(1)?;
         let (confusion, mistakes) = (&mut self.confusion, &mut self.mistakes);
-        if classes <= READABLE && confusion.is_none() {
+        self.scenes = matches!(decisions.places, Places::Scene { .. });
+        if (classes <= READABLE || self.scenes) && confusion.is_none() {
             *confusion = Some(Confusion { counts: vec![vec![0; classes]; classes] });
         }
-        decisions.each(|row, scores, target| {
-            let predicted = argmax(scores);
+        decisions.each(|Decision { example, target, predicted }, scores| {
             if let Some(confusion) = confusion {
                 let count = confusion.counts.get_mut(target).and_then(|row| row.get_mut(predicted));
                 let Some(count) = count else {
@@ -225,9 +295,9 @@ impl Evaluation {
                 };
                 *count += 1;
             }
-            if decisions.one_each && predicted != target {
+            if decisions.places == Places::One && predicted != target {
                 let confidence = confidence(scores, predicted);
-                mistakes.push(Mistake { index: before + row, target, predicted, confidence });
+                mistakes.push(Mistake { index: before + example, target, predicted, confidence });
             }
             Ok(())
         })?;
@@ -237,9 +307,10 @@ impl Evaluation {
         Ok(())
     }
 
-    /// Mean loss and accuracy.
+    /// Mean loss and accuracy, and of scenes the mean intersection over union.
     pub fn figures(&self) -> Figures {
-        self.metrics.figures()
+        let mean_iou = self.confusion.as_ref().filter(|_| self.scenes).and_then(Confusion::mean_iou);
+        Figures { mean_iou, ..self.metrics.figures() }
     }
 
     /// How many examples were seen.
@@ -247,9 +318,9 @@ impl Evaluation {
         self.metrics.examples
     }
 
-    /// Which class was taken for which, for classifiers of at most 100 classes.
+    /// Which class was taken for which, if there are at most 100.
     pub fn confusion(&self) -> Option<&Confusion> {
-        self.confusion.as_ref()
+        self.confusion.as_ref().filter(|confusion| confusion.counts.len() <= READABLE)
     }
 
     /// The mistakes made with the most confidence, at most 24, the worst first.
@@ -277,7 +348,10 @@ mod tests {
         for (loss, examples) in [(1.0, 3), (5.0, 1)] {
             metrics.add(&Outcome::new(Tensor::new(&[loss], &Device::Cpu)?, examples)?)?;
         }
-        assert_eq!((metrics.examples(), metrics.figures()), (4, Figures { loss: 2.0, accuracy: None }));
+        assert_eq!(
+            (metrics.examples(), metrics.figures()),
+            (4, Figures { loss: 2.0, accuracy: None, mean_iou: None })
+        );
         metrics.add(&outcome(&[[0.0, 1.0, 0.0], [9.0, 1.0, 0.0]], &[1, 2])?)?;
         assert_eq!(metrics.figures().accuracy, Some(0.5));
         let error =
@@ -318,13 +392,36 @@ mod tests {
     }
 
     #[test]
+    fn ignored_places_count_nothing() -> Result<()> {
+        // One image of four places, two classes: taken for 0, 1, 1, 0.
+        let scores = Tensor::new(&[[[1f32, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0]]], &Device::Cpu)?;
+        let targets = Tensor::new(&[[0u8, 1, 0, 255]], &Device::Cpu)?;
+        let mut evaluation = Evaluation::default();
+        let outcome = Outcome::segmentation(&scores, &targets, 255)?;
+        evaluation.add(&outcome)?;
+        // 0: one of two; 1: one of two.
+        let figures = evaluation.figures();
+        assert_eq!((figures.accuracy, figures.mean_iou), (Some(2.0 / 3.0), Some(0.5)));
+        let right = -(1f64.exp() / (1f64.exp() + 1.0)).ln();
+        assert!((outcome.loss_value()? - (3.0 * right + 1.0) / 3.0).abs() < 1e-6, "{outcome:?}");
+        assert!(evaluation.mistakes().is_empty());
+        let strange = Tensor::new(&[[0u8, 1, 7, 255]], &Device::Cpu)?;
+        assert!(Outcome::segmentation(&scores, &strange, 255).is_err());
+        Ok(())
+    }
+
+    #[test]
     fn higher_accuracy_or_lower_loss_is_better_and_a_tie_is_not() {
-        let figures = |loss, accuracy| Figures { loss, accuracy };
+        let figures = |loss, accuracy| Figures { loss, accuracy, mean_iou: None };
+        let scenes =
+            |accuracy, mean_iou| Figures { mean_iou: Some(mean_iou), ..figures(1.0, Some(accuracy)) };
         for (a, b, better) in [
             (figures(2.0, Some(0.9)), figures(1.0, Some(0.8)), true),
             (figures(1.0, Some(0.9)), figures(2.0, Some(0.9)), false),
             (figures(1.0, None), figures(2.0, None), true),
             (figures(1.0, None), figures(1.0, None), false),
+            (scenes(0.5, 0.4), scenes(0.9, 0.3), true),
+            (scenes(0.9, 0.4), scenes(0.8, 0.4), false),
         ] {
             assert_eq!(a.better_than(&b), better);
         }

@@ -1,10 +1,10 @@
 //! Everything a run consists of: model, optimiser, settings, where it is, and the folder it is kept in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, Var};
 use nn_core::{ParamStore, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::checkpoint::{self, State};
 use crate::error::{TrainError, bare};
 use crate::event::Event;
 use crate::metrics::Figures;
-use crate::optim::{Optimizer, Rule};
+use crate::optim::{Optimizer, Rule, Scale};
 use crate::run::{self, About, Run};
 use crate::schedule::Schedule;
 
@@ -31,6 +31,8 @@ pub struct FitConfig {
     /// The largest norm of all gradients together; see [`clip_grad_norm`](crate::clip::clip_grad_norm).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// What batch norms go by in training.
+    pub norms: Norms,
     /// How often the run is saved within an epoch; it always is at the end of one and when it is stopped.
     pub checkpoint: Cadence,
     /// Steps from one logged step to the next.
@@ -46,10 +48,22 @@ impl Default for FitConfig {
             optimizer: Rule::default(),
             schedule: Schedule::default(),
             clip_norm: None,
+            norms: Norms::Batch,
             checkpoint: Cadence::Auto,
             log_every: 50,
         }
     }
+}
+
+/// What batch norms go by in training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norms {
+    /// Mean and variance of the batch, which the running ones take in.
+    #[default]
+    Batch,
+    /// The running mean and variance they came with, as in evaluation: for pretrained networks and small batches.
+    Running,
 }
 
 /// How often a run is saved within an epoch.
@@ -152,6 +166,15 @@ impl Trainer {
         Ok(Self { store: store.clone(), optimizer, config, state, run: None, saved })
     }
 
+    /// Lets a group of parameters differ in learning rate and weight decay; see [`Optimizer::scale`]. A run that is
+    /// resumed needs the same again.
+    ///
+    /// # Errors
+    /// If a factor is negative or not finite.
+    pub fn scale(&mut self, scale: Scale, belongs: impl Fn(&str, &Var) -> bool) -> candle_core::Result<()> {
+        self.optimizer.scale(scale, belongs)
+    }
+
     /// Keeps the run in a new folder from now on; `recipe` becomes its `recipe.toml`.
     ///
     /// # Errors
@@ -214,6 +237,19 @@ impl Trainer {
     /// The run's folder, if it has one.
     pub fn path(&self) -> Option<&Path> {
         self.run.as_ref().map(Run::path)
+    }
+
+    /// The paths of layers that are in evaluation while the rest is trained, for [`Ctx::freezing`](nn_core::Ctx::freezing):
+    /// those that are frozen and, if they go by their running statistics, batch norms.
+    pub fn still_layers(&self) -> BTreeSet<String> {
+        let mut layers = self.store.frozen_layers();
+        if self.config.norms == Norms::Running {
+            let buffers = self.store.buffers().into_iter();
+            layers.extend(
+                buffers.filter_map(|(name, _)| name.strip_suffix(".running_mean").map(str::to_owned)),
+            );
+        }
+        layers
     }
 
     /// Steps taken so far.

@@ -5,7 +5,9 @@ use std::fmt;
 use candle_core::{Device, Result, Tensor};
 use nn_core::{Random, ensure};
 
-use super::{Batch, Dataset};
+use super::image::area;
+use super::normalise::Inputs;
+use super::{Batch, Dataset, Example, Image, Normalise, Source, Target};
 
 /// Which part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,22 +27,6 @@ impl fmt::Display for Part {
     }
 }
 
-/// How one channel's intensities become a network's inputs: `x = (v / 255 − mean) / std`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Normalise {
-    /// Mean of the training images, on the scale where black is 0 and white 1.
-    pub mean: f32,
-    /// Standard deviation of the training images, on the same scale.
-    pub std: f32,
-}
-
-impl Normalise {
-    /// The input that stands for the intensity `v`; the same bits as torchvision's `ToTensor` and `Normalize`.
-    pub fn apply(self, v: u8) -> f32 {
-        (f32::from(v) / 255.0 - self.mean) / self.std
-    }
-}
-
 /// Images of one size without labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
@@ -57,8 +43,7 @@ pub struct ImageSet {
     size: [usize; 3],
     labels: Vec<u32>,
     classes: Vec<String>,
-    /// What each intensity becomes, channel by channel: looking it up is cheaper than computing it.
-    inputs: Vec<[f32; 256]>,
+    inputs: Inputs,
 }
 
 impl ImageSet {
@@ -96,12 +81,7 @@ impl ImageSet {
             normalise.len(),
             size[0]
         );
-        if let Some(bad) =
-            normalise.iter().find(|n| !(n.mean.is_finite() && n.std.is_finite() && n.std > 0.0))
-        {
-            ensure!(false, "ImageSet: mean must be finite and std finite and positive, got {bad:?}");
-        }
-        let inputs = normalise.iter().map(|n| std::array::from_fn(|v| n.apply(v as u8))).collect();
+        let inputs = Inputs::new("ImageSet", normalise)?;
         Ok(Self { pixels, size, labels, classes, inputs })
     }
 
@@ -125,11 +105,28 @@ impl ImageSet {
     pub fn pixels(&self, index: usize) -> Option<&[u8]> {
         self.pixels.chunks_exact(area(self.size)).nth(index)
     }
+
+    fn labelled(&self, index: usize) -> Result<(&[u8], u32)> {
+        let (Some(pixels), Some(&label)) = (self.pixels(index), self.labels.get(index)) else {
+            candle_core::bail!("ImageSet: there are {} examples, got index {index}", self.labels.len());
+        };
+        Ok((pixels, label))
+    }
 }
 
-/// Bytes of one image, or 0 if their number has no name.
-fn area(size: [usize; 3]) -> usize {
-    size.iter().try_fold(1usize, |a, &n| a.checked_mul(n)).unwrap_or(0)
+impl Source for ImageSet {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn example(&self, index: usize) -> Result<Example> {
+        let (pixels, label) = self.labelled(index)?;
+        Ok(Example { image: Image::new(pixels.to_vec(), self.size)?, target: Target::Class(label) })
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
 }
 
 impl Dataset for ImageSet {
@@ -148,12 +145,8 @@ impl Dataset for ImageSet {
         let mut inputs = Vec::with_capacity(indices.len() * area(self.size));
         let mut targets = Vec::with_capacity(indices.len());
         for &i in indices {
-            let (Some(pixels), Some(&label)) = (self.pixels(i), self.labels.get(i)) else {
-                candle_core::bail!("ImageSet: there are {} examples, got index {i}", self.len());
-            };
-            for (plane, table) in pixels.chunks_exact(h * w).zip(&self.inputs) {
-                inputs.extend(plane.iter().map(|&v| table[usize::from(v)]));
-            }
+            let (pixels, label) = self.labelled(i)?;
+            self.inputs.extend(&mut inputs, pixels);
             targets.push(label);
         }
         Ok(Batch {
@@ -195,7 +188,7 @@ mod tests {
         assert_eq!(batch.targets.to_vec1::<u32>()?, [0, 1, 0]);
         assert_eq!(set.pixels(0), Some(&[0, 255, 51, 102][..]));
         assert_eq!(set.pixels(2), None);
-        assert_eq!((set.len(), set.size(), set.labels()), (2, [2, 1, 2], &[1, 0][..]));
+        assert_eq!((set.labels().len(), set.size(), set.labels()), (2, [2, 1, 2], &[1, 0][..]));
         assert_eq!(set.batch(&[], Random::new(0))?.inputs.dims(), [0, 2, 1, 2]);
         let error = set.batch(&[0, 2], Random::new(0)).expect_err("past the end").to_string();
         assert!(error.contains("there are 2 examples, got index 2"), "{error}");

@@ -1,6 +1,7 @@
-//! Batches in order, made on a thread of their own while the one before them trains.
+//! Batches in order, made on threads of their own while the one before them trains.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -27,13 +28,17 @@ pub struct LoaderConfig {
     pub batch_size: usize,
     /// In which order the examples come.
     pub order: Order,
-    /// How many batches may wait to be taken, besides the one that is being made.
+    /// How many batches may wait to be taken, besides those that are being made, one by each worker. Rounded up to a
+    /// multiple of the workers; it bounds the memory.
     pub prefetch: usize,
+    /// Threads that make batches. One is enough for data in memory; files to decode and augment want one a core. What
+    /// a batch holds does not depend on it.
+    pub workers: usize,
 }
 
 impl Default for LoaderConfig {
     fn default() -> Self {
-        Self { batch_size: 1, order: Order::Sequential, prefetch: 2 }
+        Self { batch_size: 1, order: Order::Sequential, prefetch: 2, workers: 1 }
     }
 }
 
@@ -52,9 +57,10 @@ impl<D: Dataset> Loader<D> {
     /// Shuffles and augments with what `random` yields.
     ///
     /// # Errors
-    /// If the batch size is 0 or the data set has more than 2³² − 1 examples.
+    /// If the batch size is 0, there are no workers, or the data set has more than 2³² − 1 examples.
     pub fn new(data: Arc<D>, config: LoaderConfig, random: Random) -> Result<Self> {
         ensure!(config.batch_size > 0, "Loader: the batch size must be positive, got 0");
+        ensure!(config.workers > 0, "Loader: there must be a worker, got 0");
         ensure!(u32::try_from(data.len()).is_ok(), "Loader: at most 2³² − 1 examples, got {}", data.len());
         Ok(Self { data, config, random })
     }
@@ -97,14 +103,29 @@ impl<D: Dataset> Loader<D> {
             let message = format!("Loader: an epoch has {all} batches, cannot go on after {first_batch}");
             return Epoch::failed(Error::Msg(message));
         }
-        let (data, size) = (Arc::clone(&self.data), self.config.batch_size);
-        let (order, random) = (self.order(n), self.random.at("examples").nth(n));
-        let (sender, receiver) = sync_channel(self.config.prefetch);
-        let work = move || produce(&*data, order.chunks(size).skip(first_batch), random, &sender);
-        match thread::Builder::new().name("loader".to_owned()).spawn(work) {
-            Ok(thread) => Epoch { state: State::Running(receiver, thread), left: all - first_batch },
-            Err(e) => Epoch::failed(Error::Msg(format!("Loader: cannot start its thread: {e}"))),
+        let workers = self.config.workers.min(all - first_batch);
+        let (order, random) = (Arc::new(self.order(n)), self.random.at("examples").nth(n));
+        let start = |worker| self.start(Arc::clone(&order), random, first_batch + worker, workers);
+        match (0..workers).map(start).collect() {
+            Ok(workers) => Epoch { state: State::Running(workers), left: all - first_batch },
+            Err(e) => Epoch::failed(e),
         }
+    }
+
+    /// Starts a thread that makes every `stride`-th batch from `first` on.
+    fn start(
+        &self,
+        order: Arc<Vec<usize>>,
+        random: Random,
+        first: usize,
+        stride: usize,
+    ) -> Result<Worker<D::Batch>> {
+        let (data, size) = (Arc::clone(&self.data), self.config.batch_size);
+        let (sender, receiver) = sync_channel(self.config.prefetch.div_ceil(stride));
+        let work = move || produce(&*data, order.chunks(size).skip(first).step_by(stride), random, &sender);
+        let thread = thread::Builder::new().name("loader".to_owned()).spawn(work);
+        let thread = thread.map_err(|e| Error::Msg(format!("Loader: cannot start its thread: {e}")))?;
+        Ok(Worker { batches: receiver, thread })
     }
 }
 
@@ -126,7 +147,7 @@ fn produce<'a, D: Dataset>(
 
 /// The batches of one epoch; see [`Loader::epoch`].
 ///
-/// An error or a panic of the data set is an item, the last one. Dropping this early ends the thread, once it has
+/// An error or a panic of the data set is an item, the last one. Dropping this early ends the threads, once each has
 /// finished the batch it is at.
 #[derive(Debug)]
 pub struct Epoch<B> {
@@ -135,9 +156,17 @@ pub struct Epoch<B> {
     left: usize,
 }
 
+/// A thread, and where it puts its batches.
+#[derive(Debug)]
+struct Worker<B> {
+    batches: Receiver<Result<B>>,
+    thread: JoinHandle<()>,
+}
+
 #[derive(Debug)]
 enum State<B> {
-    Running(Receiver<Result<B>>, JoinHandle<()>),
+    /// The workers take turns; it is the first one's.
+    Running(VecDeque<Worker<B>>),
     Failed(Error),
     Over,
 }
@@ -147,17 +176,18 @@ impl<B> Epoch<B> {
         Self { state: State::Failed(error), left: 1 }
     }
 
-    /// Ends the epoch and its thread; what the thread died of, if it did.
+    /// Ends the epoch and its threads; what one of them died of, if one did.
     fn stop(&mut self) -> Option<Error> {
         self.left = 0;
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Running(receiver, thread) => {
-                // The thread may be waiting for room: it must see that nobody takes batches any more.
-                drop(receiver);
-                thread
-                    .join()
-                    .err()
-                    .map(|panic| Error::Msg(format!("Loader: the data set panicked: {}", said(&*panic))))
+            State::Running(workers) => {
+                // Threads may be waiting for room: they must see that nobody takes batches any more.
+                let threads: Vec<_> = workers.into_iter().map(|worker| worker.thread).collect();
+                let died = threads.into_iter().filter_map(|thread| thread.join().err());
+                let died =
+                    died.map(|panic| Error::Msg(format!("Loader: the data set panicked: {}", said(&*panic))));
+                // Each is joined.
+                died.collect::<Vec<_>>().into_iter().next()
             }
             State::Failed(error) => Some(error),
             State::Over => None,
@@ -175,8 +205,16 @@ impl<B> Iterator for Epoch<B> {
     type Item = Result<B>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let State::Running(receiver, _) = &self.state else { return self.stop().map(Err) };
-        match receiver.recv() {
+        let worker = match &mut self.state {
+            State::Running(workers) if self.left > 0 => workers.pop_front(),
+            _ => None,
+        };
+        let Some(worker) = worker else { return self.stop().map(Err) };
+        let batch = worker.batches.recv();
+        if let State::Running(workers) = &mut self.state {
+            workers.push_back(worker);
+        }
+        match batch {
             Ok(Ok(batch)) => {
                 self.left -= 1;
                 Some(Ok(batch))
@@ -185,7 +223,7 @@ impl<B> Iterator for Epoch<B> {
                 self.stop();
                 Some(Err(error))
             }
-            // The thread is gone: it has made all there is, or it panicked.
+            // The thread is gone before its turn was over: it panicked.
             Err(_) => self.stop().map(Err),
         }
     }
@@ -245,8 +283,13 @@ mod tests {
     }
 
     fn loader(data: &Arc<Numbers>, batch_size: usize, order: Order, prefetch: usize) -> Loader<Numbers> {
-        let config = LoaderConfig { batch_size, order, prefetch };
+        let config = LoaderConfig { batch_size, order, prefetch, workers: 1 };
         Loader::new(Arc::clone(data), config, Random::new(5)).expect("a good configuration")
+    }
+
+    fn with_workers(loader: &Loader<Numbers>, workers: usize) -> Loader<Numbers> {
+        let config = LoaderConfig { workers, ..loader.config() };
+        Loader::new(Arc::clone(loader.data()), config, loader.random).expect("a good configuration")
     }
 
     fn batches(epoch: Epoch<Vec<(usize, u32)>>) -> Vec<Vec<(usize, u32)>> {
@@ -316,20 +359,66 @@ mod tests {
     }
 
     #[test]
-    fn dropping_an_epoch_ends_its_thread() {
+    fn workers_change_nothing_but_the_time() {
+        let one = loader(&numbers(23), 3, Order::Shuffled, 2);
+        for workers in [2, 3, 7, 100] {
+            for (prefetch, first) in [(0, 0), (1, 0), (2, 3), (9, 7), (2, 8)] {
+                let many = with_workers(&one, workers);
+                let many = Loader { config: LoaderConfig { prefetch, ..many.config }, ..many };
+                assert_eq!(
+                    batches(many.epoch_from(4, first)),
+                    batches(one.epoch_from(4, first)),
+                    "{workers}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn workers_work_at_the_same_time() {
+        /// Each batch waits until the other one is being made as well.
+        struct Meeting(std::sync::Barrier);
+        impl Dataset for Meeting {
+            type Batch = usize;
+            fn len(&self) -> usize {
+                4
+            }
+            fn batch(&self, indices: &[usize], _: Random) -> Result<usize> {
+                self.0.wait();
+                Ok(indices[0])
+            }
+        }
+        let config = LoaderConfig { workers: 2, ..LoaderConfig::default() };
+        let loader = Loader::new(Arc::new(Meeting(std::sync::Barrier::new(2))), config, Random::new(0));
+        let epoch = loader.expect("a good configuration").epoch(0);
+        assert_eq!(epoch.collect::<Result<Vec<_>>>().expect("no errors"), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn dropping_an_epoch_ends_its_threads() {
         let data = numbers(1_000);
-        for (taken, prefetch) in [(0, 0), (0, 2), (1, 2), (5, 1), (1_000, 2)] {
+        for (taken, prefetch, workers) in [
+            (0, 0, 1),
+            (0, 2, 1),
+            (1, 2, 1),
+            (5, 1, 1),
+            (1_000, 2, 1),
+            (0, 0, 2),
+            (5, 2, 2),
+            (7, 6, 3),
+            (1_000, 2, 2),
+        ] {
             data.made.store(0, SeqCst);
-            let loader = loader(&data, 1, Order::Sequential, prefetch);
+            let loader = with_workers(&loader(&data, 1, Order::Sequential, prefetch), workers);
             let mut epoch = loader.epoch(0);
             assert!(epoch.by_ref().take(taken).all(|batch| batch.is_ok()));
             drop(epoch);
             drop(loader);
-            // The thread held the data set, so it is over when nobody else does.
+            // The threads held the data set, so they are over when nobody else does.
             assert_eq!(Arc::strong_count(&data), 1);
-            // One beyond what fits in the queue is in the making.
+            // One a worker beyond what fits in the queues is in the making.
             let made = data.made.load(SeqCst);
-            assert!(made <= taken + prefetch + 1, "{made} batches made for {taken}");
+            assert!(made <= taken + prefetch + workers, "{made} batches made for {taken}");
         }
     }
 
@@ -337,17 +426,17 @@ mod tests {
     fn errors_and_panics_reach_the_one_who_asks() {
         let broken = Numbers { len: 10, fails_at: Some(5), ..Numbers::default() };
         let poison = Numbers { len: 10, panics_at: Some(5), ..Numbers::default() };
-        for (data, says) in
-            [(broken, "example Some(5) is broken"), (poison, "panicked: example Some(5) is poison")]
+        let cases = [(broken, "example Some(5) is broken"), (poison, "panicked: example Some(5) is poison")];
+        let cases = cases.map(|(data, says)| (Arc::new(data), says));
+        for ((data, says), workers) in cases.iter().flat_map(|case| [1, 2, 9].map(|workers| (case, workers)))
         {
-            let data = Arc::new(data);
-            let mut epoch = loader(&data, 2, Order::Sequential, 2).epoch(0);
+            let mut epoch = with_workers(&loader(data, 2, Order::Sequential, 2), workers).epoch(0);
             assert!(epoch.next().is_some_and(|batch| batch.is_ok()));
             assert!(epoch.next().is_some_and(|batch| batch.is_ok()));
             let error = epoch.next().expect("an item").expect_err("the third batch").to_string();
             assert!(error.contains(says), "{says:?} not in {error}");
             assert!(epoch.next().is_none() && epoch.next().is_none());
-            assert_eq!(Arc::strong_count(&data), 1);
+            assert_eq!(Arc::strong_count(data), 1);
         }
     }
 
@@ -356,6 +445,9 @@ mod tests {
         let config = LoaderConfig { batch_size: 0, ..LoaderConfig::default() };
         let error = Loader::new(numbers(3), config, Random::new(0)).expect_err("refused").to_string();
         assert!(error.contains("batch size must be positive, got 0"), "{error}");
+        let config = LoaderConfig { workers: 0, ..LoaderConfig::default() };
+        let error = Loader::new(numbers(3), config, Random::new(0)).expect_err("refused").to_string();
+        assert!(error.contains("there must be a worker, got 0"), "{error}");
         let error = Loader::new(numbers(1 << 32), LoaderConfig::default(), Random::new(0));
         assert!(error.expect_err("refused").to_string().contains("got 4294967296"));
     }

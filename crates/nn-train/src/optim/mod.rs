@@ -236,7 +236,8 @@ impl Optimizer {
         &self.parameters
     }
 
-    /// Lets a group of parameters differ: those of whose name and tensor `belongs` is true.
+    /// Lets a group of parameters differ: those of whose name and tensor `belongs` is true. What belongs to several
+    /// groups differs by the product of their factors.
     ///
     /// Weight decay on matrices and kernels alone, as most recipes for Transformers have it:
     /// `optimizer.scale(Scale { weight_decay: 0.0, ..Scale::default() }, |_, var| var.rank() < 2)`.
@@ -254,7 +255,8 @@ impl Optimizer {
         }
         for ((name, var), slot) in self.parameters.iter().zip(&mut self.slots) {
             if belongs(name, var) {
-                slot.scale = scale;
+                slot.scale.lr *= lr;
+                slot.scale.weight_decay *= weight_decay;
             }
         }
         Ok(())

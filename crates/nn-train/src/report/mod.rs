@@ -3,6 +3,7 @@
 mod chart;
 mod matrix;
 mod png;
+mod scene;
 mod text;
 
 use std::fmt::Write;
@@ -17,6 +18,8 @@ use crate::event::{Epoch, Event, Setting, Step};
 use crate::metrics::Figures;
 use crate::run::{self, About, RECIPE, REPORT};
 
+pub use self::scene::Scene;
+
 /// A picture the model was wrong about, or is to be shown for another reason.
 #[derive(Clone, Debug)]
 pub struct Sample {
@@ -30,14 +33,23 @@ pub struct Sample {
     pub confidence: f64,
 }
 
+/// Pictures for the report.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pictures<'a> {
+    /// What was taken for something else, the worst first.
+    pub mistakes: &'a [Sample],
+    /// Scenes beside what was made of them.
+    pub scenes: &'a [Scene],
+}
+
 /// Writes `report.html` from `recipe.toml` and `log.jsonl` of the run at `path`, also of one that is not over.
 ///
 /// # Errors
-/// If a file cannot be read or written, or a sample is no picture.
-pub fn write(path: &Path, samples: &[Sample]) -> Result<(), TrainError> {
+/// If a file cannot be read or written, or a picture is none.
+pub fn write(path: &Path, pictures: Pictures<'_>) -> Result<(), TrainError> {
     let recipe = path.join(RECIPE);
     let recipe = std::fs::read_to_string(&recipe).map_err(TrainError::io(&recipe))?;
-    let html = History::of(run::events(path)?).html(&recipe, samples)?;
+    let html = History::of(run::events(path)?).html(&recipe, pictures)?;
     let file = path.join(REPORT);
     nn_core::atomic_file::write(&file, |w| w.write_all(html.as_bytes())).map_err(TrainError::io(&file))
 }
@@ -80,7 +92,7 @@ impl History {
         self.epochs.last().map_or(meant, |e| e.epoch.max(meant)).max(1)
     }
 
-    fn html(&self, recipe: &str, samples: &[Sample]) -> Result<String, TrainError> {
+    fn html(&self, recipe: &str, pictures: Pictures<'_>) -> Result<String, TrainError> {
         let title = if self.about.title.is_empty() { "Training run" } else { &self.about.title };
         let title = escape(title);
         let style = include_str!("style.css");
@@ -95,7 +107,9 @@ impl History {
         if let Some(confusion) = self.best().and_then(|e| e.confusion.as_ref()) {
             html.push_str(&matrix::html(confusion, |class| self.class(class)));
         }
-        html.push_str(&self.samples(samples)?);
+        let confusion = self.best().and_then(|e| e.confusion.as_ref());
+        html.push_str(&scene::html(pictures.scenes, confusion, |class| self.class(class))?);
+        html.push_str(&self.samples(pictures.mistakes)?);
         html.push_str(&self.settings(recipe));
         html.push_str(&self.table());
         html.push_str("</main></body></html>\n");
@@ -120,9 +134,10 @@ impl History {
     fn cards(&self) -> String {
         let mut cards: Vec<(String, String)> = Vec::new();
         if let Some(best) = self.best() {
-            let (value, what) = match best.eval.accuracy {
-                Some(accuracy) => (percent(accuracy), "best accuracy"),
-                None => (format!("{:.4}", best.eval.loss), "lowest loss"),
+            let (value, what) = match (best.eval.mean_iou, best.eval.accuracy) {
+                (Some(iou), _) => (percent(iou), "best mean IoU"),
+                (None, Some(accuracy)) => (percent(accuracy), "best accuracy"),
+                (None, None) => (format!("{:.4}", best.eval.loss), "lowest loss"),
             };
             cards.push((value, format!("{what}, epoch {}", best.epoch)));
         }
@@ -167,7 +182,9 @@ impl History {
         };
         let mut loss = lines(|f| Some(f.loss));
         loss.insert(0, smooth(line("batches", "batches", |s| s.loss)));
+        let iou = vec![by_epoch("evaluation", "eval", &|e| e.eval.mean_iou)];
         let charts = [
+            Chart { title: "Mean intersection over union", scale: Scale::Percent, epochs, series: iou },
             Chart { title: "Accuracy", scale: Scale::Percent, epochs, series: lines(|f| f.accuracy) },
             Chart { title: "Loss", scale: Scale::MaybeLog, epochs, series: loss },
             Chart {

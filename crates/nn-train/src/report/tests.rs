@@ -6,7 +6,7 @@ use super::*;
 use crate::metrics::Confusion;
 
 fn figures(loss: f64, accuracy: f64) -> Figures {
-    Figures { loss, accuracy: Some(accuracy) }
+    Figures { loss, accuracy: Some(accuracy), mean_iou: None }
 }
 
 fn epoch(epoch: u64, best: bool) -> Event {
@@ -50,7 +50,8 @@ fn foreign_words_stay_words() -> Result<(), TrainError> {
         predicted: 1,
         confidence: 0.987,
     };
-    let html = History::of(log()).html("a = \"</pre><img src=x>\"", &[sample])?;
+    let html = History::of(log())
+        .html("a = \"</pre><img src=x>\"", Pictures { mistakes: &[sample], ..Pictures::default() })?;
     for raw in ["<script", "<cat>", "<b></", "</pre><img", "dog & co"] {
         assert!(!html.contains(raw), "{raw} is in the page as it is");
     }
@@ -80,13 +81,13 @@ fn what_became_of_the_run_is_said() -> Result<(), TrainError> {
     events.push(Event::Diverged { step: 31, loss: "NaN".to_owned() });
     assert!(state(events).ends_with("diverged: the loss was NaN at step 31"));
     // A run that was killed before anything happened has a report too.
-    assert!(History::default().html("", &[])?.contains("not finished: 0 of 1 epochs"));
+    assert!(History::default().html("", Pictures::default())?.contains("not finished: 0 of 1 epochs"));
     Ok(())
 }
 
 #[test]
 fn mistakes_are_counted_in_words() -> Result<(), TrainError> {
-    let html = History::of(log()).html("", &[])?;
+    let html = History::of(log()).html("", Pictures::default())?;
     assert!(html.contains("2 mistakes; most often &lt;cat&gt; taken for dog &amp; co (2×)."), "{html}");
     let skewed = Confusion { counts: vec![vec![1], vec![1, 2]] };
     assert_eq!(matrix::html(&skewed, |c| c.to_string()), "");

@@ -10,7 +10,7 @@ use nn_core::{Ctx, Mode, ParamStore, Random};
 use nn_train::data::{Batch, Dataset, Loader, LoaderConfig, Order};
 use nn_train::run::About;
 use nn_train::{
-    Cadence, Decay, Event, FitConfig, Outcome, Rule, Schedule, Sgd, Summary, TrainError, Trainer, fit,
+    Cadence, Decay, Event, FitConfig, Norms, Outcome, Rule, Schedule, Sgd, Summary, TrainError, Trainer, fit,
 };
 
 pub(crate) const SEED: u64 = 5;
@@ -43,7 +43,7 @@ impl Dataset for Points {
 }
 
 pub(crate) fn loader(examples: usize, order: Order) -> Loader<Points> {
-    let config = LoaderConfig { batch_size: 4, order, prefetch: 2 };
+    let config = LoaderConfig { batch_size: 4, order, ..LoaderConfig::default() };
     Loader::new(Arc::new(Points(examples)), config, Random::new(SEED)).expect("a good configuration")
 }
 
@@ -79,6 +79,7 @@ pub(crate) fn config() -> FitConfig {
         optimizer: Rule::Sgd(Sgd { momentum: 0.9, ..Sgd::default() }),
         schedule: Schedule { lr: 0.1, warmup: 0.6, decay: Decay::Cosine { min_lr: 0.0 } },
         clip_norm: Some(0.5),
+        norms: Norms::Batch,
         checkpoint: Cadence::EpochEnd,
         log_every: 2,
     }
@@ -91,7 +92,10 @@ pub(crate) struct Toy {
 }
 
 pub(crate) fn toy(config: FitConfig) -> Toy {
-    let store = ParamStore::new(SEED);
+    toy_in(ParamStore::new(SEED), config)
+}
+
+pub(crate) fn toy_in(store: ParamStore, config: FitConfig) -> Toy {
     let model = Model::new(&store).expect("a model");
     Toy { model, trainer: Trainer::new(&store, config).expect("good settings") }
 }

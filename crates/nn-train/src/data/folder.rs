@@ -1,0 +1,241 @@
+//! Pictures in folders: a folder a class.
+//!
+//! Source: the layout of torchvision's `ImageFolder`.
+//! Differs: classes and files come in natural order, `10` after `9`; hidden files are no pictures; a folder that is a
+//! link is not entered.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Error, Result};
+use nn_core::ensure;
+
+use super::{Example, Image, Source, Target};
+
+/// Makes a picture of a file.
+pub type Decode = dyn Fn(&Path) -> Result<Image> + Send + Sync;
+
+/// How the names of pictures end.
+const ENDINGS: [&str; 6] = ["jpg", "jpeg", "png", "bmp", "gif", "webp"];
+
+/// Folders in folders beyond this are a mistake.
+const MAX_DEPTH: usize = 16;
+
+/// Pictures of a folder, read when they are asked for; each is of the class whose folder it lies in.
+pub struct ImageFolder {
+    files: Vec<(PathBuf, u32)>,
+    classes: Vec<String>,
+    decode: Box<Decode>,
+}
+
+impl ImageFolder {
+    /// Lists the pictures below the folders of `dir`, which are the classes. `decode` makes a picture of each file when
+    /// it is asked for; it may be called from several threads at once.
+    ///
+    /// # Errors
+    /// If `dir` cannot be read, has no folders, or one of them holds no picture; the message names it.
+    pub fn new(dir: &Path, decode: impl Fn(&Path) -> Result<Image> + Send + Sync + 'static) -> Result<Self> {
+        let mut folders: Vec<PathBuf> = entries(dir)?.into_iter().filter(|path| path.is_dir()).collect();
+        folders.sort_by(|a, b| natural(&name(a), &name(b)));
+        ensure!(
+            !folders.is_empty(),
+            "ImageFolder: {} has no folders; a folder a class is expected there",
+            dir.display()
+        );
+        let mut files = Vec::new();
+        for (class, folder) in (0..).zip(&folders) {
+            let before = files.len();
+            walk(folder, MAX_DEPTH, &mut |file| files.push((file, class)))?;
+            ensure!(
+                files.len() > before,
+                "ImageFolder: {} holds no pictures (names that end in {})",
+                folder.display(),
+                ENDINGS.join(", ")
+            );
+        }
+        let classes = folders.iter().map(|folder| name(folder)).collect();
+        Ok(Self { files, classes, decode: Box::new(decode) })
+    }
+
+    /// Each picture's file and class, in order.
+    pub fn files(&self) -> &[(PathBuf, u32)] {
+        &self.files
+    }
+}
+
+impl Source for ImageFolder {
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    fn example(&self, index: usize) -> Result<Example> {
+        let Some((file, class)) = self.files.get(index) else {
+            candle_core::bail!("ImageFolder: there are {} pictures, got index {index}", self.files.len())
+        };
+        Ok(Example { image: (self.decode)(file)?, target: Target::Class(*class) })
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+}
+
+impl fmt::Debug for ImageFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (files, classes) = (self.files.len(), &self.classes);
+        f.debug_struct("ImageFolder").field("files", &files).field("classes", classes).finish_non_exhaustive()
+    }
+}
+
+/// Calls `found` with the pictures of `folder` and of the folders in it, in natural order.
+fn walk(folder: &Path, depth: usize, found: &mut impl FnMut(PathBuf)) -> Result<()> {
+    ensure!(depth > 0, "ImageFolder: {} lies more than {MAX_DEPTH} folders deep", folder.display());
+    let mut paths = entries(folder)?;
+    paths.sort_by(|a, b| natural(&name(a), &name(b)));
+    for path in paths {
+        if path.is_dir() {
+            if !path.is_symlink() {
+                walk(&path, depth - 1, found)?;
+            }
+        } else if is_picture(&path) {
+            found(path);
+        }
+    }
+    Ok(())
+}
+
+/// What is in a folder and not hidden.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |e: std::io::Error| Error::Msg(format!("cannot read the folder {}: {e}", folder.display()));
+    let paths =
+        fs::read_dir(folder).map_err(failed)?.map(|entry| entry.map(|entry| entry.path()).map_err(failed));
+    let visible = |path: &PathBuf| !name(path).starts_with('.');
+    Ok(paths.collect::<Result<Vec<_>>>()?.into_iter().filter(visible).collect())
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
+/// Numbers in names compare as numbers; of names that differ in leading zeros only, the one with fewer comes first.
+fn natural(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a, b);
+    loop {
+        let (x, y) = (digits(left), digits(right));
+        let order = if x.is_empty() || y.is_empty() {
+            match (left.chars().next(), right.chars().next()) {
+                (Some(x), Some(y)) if x == y => {
+                    (left, right) = (&left[x.len_utf8()..], &right[y.len_utf8()..]);
+                    continue;
+                }
+                (x, y) => x.cmp(&y).then(a.cmp(b)),
+            }
+        } else {
+            let plain = |digits: &str| digits.trim_start_matches('0').to_owned();
+            (left, right) = (&left[x.len()..], &right[y.len()..]);
+            let (x, y) = (plain(x), plain(y));
+            x.len().cmp(&y.len()).then(x.cmp(&y))
+        };
+        if order != Ordering::Equal || left.is_empty() && right.is_empty() {
+            return order.then(a.len().cmp(&b.len())).then(a.cmp(b));
+        }
+    }
+}
+
+/// The digits that `text` starts with.
+fn digits(text: &str) -> &str {
+    &text[..text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a folder for tests");
+        for file in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("writable");
+            fs::write(path, []).expect("writable");
+        }
+        dir
+    }
+
+    fn open(dir: &Path) -> Result<ImageFolder> {
+        ImageFolder::new(dir, |path| match name(path).as_str() {
+            "broken.png" => candle_core::bail!("{}: not a picture", path.display()),
+            _ => Image::new(vec![1, 2, 3], [3, 1, 1]),
+        })
+    }
+
+    #[test]
+    fn classes_and_files_come_in_natural_order() -> Result<()> {
+        let dir = tree(&[
+            "10/b.JPG",
+            "10/a.jpeg",
+            "9/x10.png",
+            "9/x9.png",
+            "9/deep/er/x1.webp",
+            "9/notes.txt",
+            "9/.hidden.png",
+            "readme.md",
+        ]);
+        let folder = open(dir.path())?;
+        assert_eq!(folder.classes(), ["9", "10"]);
+        let files: Vec<String> = folder
+            .files()
+            .iter()
+            .map(|(file, class)| {
+                let file = file.strip_prefix(dir.path()).expect("below").display().to_string();
+                format!("{} {class}", file.replace('\\', "/"))
+            })
+            .collect();
+        assert_eq!(files, ["9/deep/er/x1.webp 0", "9/x9.png 0", "9/x10.png 0", "10/a.jpeg 1", "10/b.JPG 1"]);
+        let example = folder.example(3)?;
+        assert_eq!((example.image.size(), example.target), ([3, 1, 1], Target::Class(1)));
+        assert!(folder.example(5).expect_err("past the end").to_string().contains("5 pictures, got index 5"));
+        Ok(())
+    }
+
+    #[test]
+    fn natural_order_is_an_order() {
+        let sorted =
+            ["", "0", "00", "1", "01", "1a", "2", "9", "10", "010", "a", "a1b", "a2", "a10", "é", "é1"];
+        for (i, a) in sorted.iter().enumerate() {
+            for (j, b) in sorted.iter().enumerate() {
+                assert_eq!(natural(a, b), i.cmp(&j), "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn pictures_are_read_when_they_are_asked_for() -> Result<()> {
+        let dir = tree(&["a/broken.png", "b/good.png"]);
+        let folder = open(dir.path())?;
+        assert!(folder.example(1).is_ok());
+        let error = folder.example(0).expect_err("broken").to_string();
+        assert!(error.contains("broken.png: not a picture"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn folders_without_pictures_are_named() {
+        for (files, says) in [
+            (&["a.png"][..], "has no folders; a folder a class"),
+            (&["a/x.png", "b/notes.txt"], "b holds no pictures (names that end in jpg"),
+        ] {
+            let dir = tree(files);
+            let error = open(dir.path()).expect_err(says).to_string();
+            assert!(error.contains(says), "{says:?} not in {error}");
+        }
+        let error = open(Path::new("no/such")).expect_err("no folder").to_string();
+        assert!(error.contains("cannot read the folder no/such"), "{error}");
+    }
+}
