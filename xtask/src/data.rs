@@ -1,19 +1,30 @@
 //! Data sets by name: where they come from, what they hold, and how they are loaded.
 
+mod photos;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
-use nn_train::data::mnist::{self, FASHION_MNIST, Family, MNIST};
-use nn_train::data::{Dataset, ImageSet, Images, Normalise, Part, digits};
+use nn_train::augment::{Augment, Fit};
+use nn_train::data::cifar::{self, CIFAR10, CIFAR100};
+use nn_train::data::mnist::{self, FASHION_MNIST, MNIST};
+use nn_train::data::{IMAGENET, Normalise, Part, Prepared, Source, Subset, digits};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Advise, failed};
+use crate::output::dims;
+
+pub(crate) use self::photos::{IGNORE, photo};
 
 /// The environment's answer where `--data-dir` and the recipe give none.
 pub(crate) const DIRECTORY_VARIABLE: &str = "NN_DATA_DIR";
 
 /// The images of `digits` are always these, so that results compare.
 const DIGITS_SEED: u64 = 0;
+
+/// The share of a photo's shorter side that a network sees: 224 of 256 pixels.
+const FRACTION: f64 = 0.875;
 
 /// A data set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -23,70 +34,117 @@ pub(crate) enum DataName {
     Digits,
     Mnist,
     FashionMnist,
+    Cifar10,
+    Cifar100,
+    Hymenoptera,
+    Camvid,
+    Folder,
 }
 
-/// What there is to say about a data set without loading it.
+/// What there is to say about a data set without loading it; nothing where its files decide.
+#[derive(Clone, Copy)]
 pub(crate) struct Facts {
     pub(crate) name: &'static str,
     /// `[C, H, W]`
-    pub(crate) size: [usize; 3],
-    pub(crate) classes: usize,
-    pub(crate) train: usize,
-    pub(crate) test: usize,
+    pub(crate) size: Option<[usize; 3]>,
+    pub(crate) classes: Option<usize>,
+    pub(crate) train: Option<usize>,
+    pub(crate) test: Option<usize>,
     pub(crate) source: &'static str,
 }
 
 /// Where a data set is read from and how much of it is used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Plan {
-    #[serde(default)]
     pub(crate) name: DataName,
     /// The folder of its files.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dir: Option<PathBuf>,
     /// Only the first so many training images; all where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) train_examples: Option<usize>,
     /// Only the first so many test images; all where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) test_examples: Option<usize>,
+    /// Mean of each channel; the data set's, or that of ImageNet's photos, where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mean: Option<Vec<f32>>,
+    /// Deviation of each channel; with `mean` or not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) std: Option<Vec<f32>>,
+    /// Height and width of photos in the network; the model's where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<[usize; 2]>,
+    /// The share of a photo's shorter side that is seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fraction: Option<f64>,
+    /// The share of the pictures that is tested on, where a folder is not divided in `train` and `val`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) held_out: Option<f64>,
 }
 
 impl DataName {
-    pub(crate) const ALL: [Self; 3] = [Self::Digits, Self::Mnist, Self::FashionMnist];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Digits,
+        Self::Mnist,
+        Self::FashionMnist,
+        Self::Cifar10,
+        Self::Cifar100,
+        Self::Hymenoptera,
+        Self::Camvid,
+        Self::Folder,
+    ];
 
     pub(crate) fn facts(self) -> Facts {
-        let facts =
-            |name, train, test, source| Facts { name, size: [1, 28, 28], classes: 10, train, test, source };
+        let facts = |name, size, classes, train, test, source| Facts {
+            name,
+            size,
+            classes: Some(classes),
+            train: Some(train),
+            test: Some(test),
+            source,
+        };
+        let (grey, tiny) = (Some([1, 28, 28]), Some([3, 32, 32]));
         match self {
-            Self::Digits => facts("digits", 10_000, 2_000, "drawn by this program: no files, no download"),
-            Self::Mnist => facts(MNIST.name, 60_000, 10_000, "LeCun et al. 1998; IDX files in --data-dir"),
-            Self::FashionMnist => {
-                facts(FASHION_MNIST.name, 60_000, 10_000, "Xiao et al. 2017; IDX files in --data-dir")
+            Self::Digits => {
+                facts("digits", grey, 10, 10_000, 2_000, "drawn by this program: no files, no download")
             }
+            Self::Mnist => {
+                facts(MNIST.name, grey, 10, 60_000, 10_000, "LeCun et al. 1998; IDX files in --data-dir")
+            }
+            Self::FashionMnist => {
+                let source = "Xiao et al. 2017; IDX files in --data-dir";
+                facts(FASHION_MNIST.name, grey, 10, 60_000, 10_000, source)
+            }
+            Self::Cifar10 => {
+                let source = "Krizhevsky 2009; binary files in --data-dir, or some of them";
+                facts(CIFAR10.name, tiny, 10, 50_000, 10_000, source)
+            }
+            Self::Cifar100 => {
+                facts(CIFAR100.name, tiny, 100, 50_000, 10_000, "Krizhevsky 2009; binary files in --data-dir")
+            }
+            Self::Hymenoptera => {
+                facts("hymenoptera", None, 2, 244, 153, "ants and bees of ImageNet; folders in --data-dir")
+            }
+            Self::Camvid => {
+                let source = "Brostow et al. 2008; SegNet's lists of pictures and masks in --data-dir";
+                facts("camvid", None, photos::CAMVID.len(), 367, 233, source)
+            }
+            Self::Folder => Facts {
+                name: "folder",
+                size: None,
+                classes: None,
+                train: None,
+                test: None,
+                source: "your own: a folder a class, in --data-dir or its folders train and val",
+            },
         }
     }
 
-    fn family(self) -> Option<&'static Family> {
-        match self {
-            Self::Digits => None,
-            Self::Mnist => Some(&MNIST),
-            Self::FashionMnist => Some(&FASHION_MNIST),
-        }
-    }
-
-    /// How intensities become inputs.
-    pub(crate) fn normalise(self) -> Normalise {
-        self.family().map_or(digits::NORMALISE, |family| family.normalise)
-    }
-
-    /// The names of the classes, in order.
-    pub(crate) fn classes(self) -> Vec<String> {
-        match self.family() {
-            Some(family) => family.classes.iter().map(|&name| name.to_owned()).collect(),
-            None => (0..10).map(|digit| digit.to_string()).collect(),
-        }
+    /// Whether it needs no files.
+    fn is_drawn(self) -> bool {
+        self == Self::Digits
     }
 }
 
@@ -94,7 +152,7 @@ impl Plan {
     /// Fills in the folder: the one given, else the plan's own, else the environment's. In absolute form, so that
     /// a run finds it again from anywhere.
     pub(crate) fn locate(&mut self, given: Option<&Path>) {
-        if self.name == DataName::Digits {
+        if self.name.is_drawn() {
             self.dir = None;
             return;
         }
@@ -104,20 +162,102 @@ impl Plan {
     }
 
     /// # Errors
+    /// If a value is impossible; the message names its key.
+    pub(crate) fn check(&self) -> Result<()> {
+        for (key, share) in [("fraction", self.fraction), ("held_out", self.held_out)] {
+            if let Some(share) = share.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
+                return Err(failed(format!("data.{key} must be in (0, 1], got {share}")));
+            }
+        }
+        if self.size.is_some_and(|size| size.contains(&0)) {
+            return Err(failed("data.size must be a height and a width of at least 1 pixel, got 0"));
+        }
+        match (&self.mean, &self.std) {
+            (None, None) => Ok(()),
+            (Some(mean), Some(std)) if mean.len() == std.len() => Ok(()),
+            _ => Err(failed("data.mean and data.std belong together: a number each for every channel")),
+        }
+    }
+
+    /// How intensities become inputs.
+    pub(crate) fn normalise(&self) -> Vec<Normalise> {
+        if let (Some(mean), Some(std)) = (&self.mean, &self.std) {
+            return mean.iter().zip(std).map(|(&mean, &std)| Normalise { mean, std }).collect();
+        }
+        match self.name {
+            DataName::Digits => vec![digits::NORMALISE],
+            DataName::Mnist => vec![MNIST.normalise],
+            DataName::FashionMnist => vec![FASHION_MNIST.normalise],
+            DataName::Cifar10 => CIFAR10.normalise.to_vec(),
+            DataName::Cifar100 => CIFAR100.normalise.to_vec(),
+            DataName::Hymenoptera | DataName::Camvid | DataName::Folder => IMAGENET.to_vec(),
+        }
+    }
+
+    /// Threads that decode and augment: one for images in memory.
+    pub(crate) fn workers(&self) -> usize {
+        if self.name.facts().size.is_some() { 1 } else { rayon::current_num_threads().max(1) }
+    }
+
+    /// A part of the set, prepared for a network that takes images `[C, H, W]`; by chance, if `augment` says so.
+    ///
+    /// # Errors
+    /// If the files are missing or not what they should be, or the network takes other images.
+    pub(crate) fn open(&self, part: Part, input: [usize; 3], augment: Option<Augment>) -> Result<Prepared> {
+        let facts = self.name.facts();
+        if let Some(size) = facts.size.filter(|size| *size != input) {
+            let (takes, has) = (dims(&input), dims(&size));
+            return Err(failed(format!(
+                "the model takes images of {takes}, those of {} are {has}",
+                facts.name
+            )));
+        }
+        let source = self.source(part)?;
+        let fit = self.fit(input);
+        Ok(Prepared::new(source, &self.normalise(), move |example, random| match augment {
+            Some(augment) => augment.apply(example, fit, random),
+            None => fit.apply(example),
+        })?)
+    }
+
+    /// How a photo comes to the size of a network's input.
+    pub(crate) fn fit(&self, [_, height, width]: [usize; 3]) -> Fit {
+        let own = (self.name == DataName::Camvid).then_some(photos::CAMVID_SIZE);
+        let fraction = if own.is_some() { 1.0 } else { FRACTION };
+        Fit {
+            size: self.size.or(own).unwrap_or([height, width]),
+            fraction: self.fraction.unwrap_or(fraction),
+        }
+    }
+
+    /// The names of the classes, in order, if they are known without the files, else from them.
+    ///
+    /// # Errors
+    /// If the files are needed, and missing or not what they should be.
+    pub(crate) fn classes(&self) -> Result<Vec<String>> {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        match self.name {
+            DataName::Digits | DataName::Mnist => Ok(names(MNIST.classes)),
+            DataName::FashionMnist => Ok(names(FASHION_MNIST.classes)),
+            DataName::Camvid => Ok(names(&photos::CAMVID)),
+            _ => Ok(self.source(Part::Test)?.classes().to_vec()),
+        }
+    }
+
+    /// The pictures as they are.
+    ///
+    /// # Errors
     /// If the files are missing or not what they should be.
-    pub(crate) fn load(&self, part: Part) -> Result<ImageSet> {
-        let whole = match (self.name.family(), &self.dir) {
-            (None, _) => digits(DIGITS_SEED, part),
-            (Some(family), Some(dir)) => {
+    pub(crate) fn source(&self, part: Part) -> Result<Arc<dyn Source>> {
+        let whole: Arc<dyn Source> = match (self.name, self.folder()) {
+            (DataName::Digits, _) => Arc::new(digits(DIGITS_SEED, part)),
+            (name, dir) => {
+                let dir = dir?;
                 let advice = format!(
                     "--data-dir names the folder; `digits` needs none: --data {}",
                     DataName::Digits.facts().name
                 );
-                mnist::load(family, dir, part).advise(advice)?
-            }
-            (Some(family), None) => {
-                let error = Err(failed(format!("where are the files of {}?", family.name)));
-                return error.advise(format!("give their folder with --data-dir or {DIRECTORY_VARIABLE}"));
+                read(name, dir, part, self).advise(advice)?
             }
         };
         let limit = match part {
@@ -125,21 +265,38 @@ impl Plan {
             Part::Test => self.test_examples,
         };
         match limit {
-            Some(n) if n < whole.len() => Ok(first(&whole, n, self.name.normalise())?),
+            Some(n) if n < whole.len() => Ok(Arc::new(Subset::new(whole, (0..n).collect())?)),
             _ => Ok(whole),
         }
     }
+
+    fn folder(&self) -> Result<&Path> {
+        let Some(dir) = &self.dir else {
+            return Err(failed(format!("where are the files of {}?", self.name.facts().name)))
+                .advise(format!("give their folder with --data-dir or {DIRECTORY_VARIABLE}"));
+        };
+        Ok(dir)
+    }
 }
 
-/// The first `n` examples.
-fn first(set: &ImageSet, n: usize, normalise: Normalise) -> candle_core::Result<ImageSet> {
-    let pixels = (0..n).filter_map(|i| set.pixels(i)).flatten().copied().collect();
-    let images = Images { pixels, size: set.size() };
-    ImageSet::new(images, set.labels()[..n].to_vec(), set.classes().to_vec(), &[normalise])
+fn read(name: DataName, dir: &Path, part: Part, plan: &Plan) -> candle_core::Result<Arc<dyn Source>> {
+    Ok(match name {
+        DataName::Digits => Arc::new(digits(DIGITS_SEED, part)),
+        DataName::Mnist => Arc::new(mnist::load(&MNIST, dir, part)?),
+        DataName::FashionMnist => Arc::new(mnist::load(&FASHION_MNIST, dir, part)?),
+        DataName::Cifar10 => Arc::new(cifar::load(&CIFAR10, dir, part)?),
+        DataName::Cifar100 => Arc::new(cifar::load(&CIFAR100, dir, part)?),
+        DataName::Camvid => Arc::new(photos::camvid(dir, part)?),
+        DataName::Hymenoptera | DataName::Folder => {
+            photos::folder(dir, name.facts().name, part, plan.held_out.unwrap_or(photos::HELD_OUT))?
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use nn_train::data::{Dataset, Target};
+
     use super::*;
 
     #[test]
@@ -147,26 +304,23 @@ mod tests {
         let plan = Plan::default();
         let facts = plan.name.facts();
         for (part, count) in [(Part::Train, facts.train), (Part::Test, facts.test)] {
-            let set = plan.load(part)?;
-            assert_eq!((set.len(), set.size(), set.classes().len()), (count, facts.size, facts.classes));
+            let set = plan.open(part, [1, 28, 28], None)?;
+            assert_eq!((Some(set.len()), Some(set.source().classes().len())), (count, facts.classes));
+            assert_eq!(Some(set.source().example(0)?.image.size()), facts.size);
         }
         for name in DataName::ALL {
             assert_eq!(serde_json::to_value(name)?, name.facts().name);
-            assert_eq!(name.classes().len(), name.facts().classes);
         }
         Ok(())
     }
 
     #[test]
     fn a_part_of_a_set_is_its_beginning() -> Result<()> {
-        let whole = Plan::default().load(Part::Test)?;
-        let part = Plan { test_examples: Some(3), ..Plan::default() }.load(Part::Test)?;
-        assert_eq!(part.len(), 3);
-        assert_eq!((part.labels(), part.pixels(2)), (&whole.labels()[..3], whole.pixels(2)));
-        assert_eq!(
-            Plan { test_examples: Some(usize::MAX), ..Plan::default() }.load(Part::Test)?.len(),
-            whole.len()
-        );
+        let whole = Plan::default().source(Part::Test)?;
+        let part = Plan { test_examples: Some(3), ..Plan::default() }.source(Part::Test)?;
+        assert_eq!((part.len(), part.example(2)?), (3, whole.example(2)?));
+        let more = Plan { test_examples: Some(usize::MAX), ..Plan::default() };
+        assert_eq!(more.source(Part::Test)?.len(), whole.len());
         Ok(())
     }
 
@@ -175,7 +329,65 @@ mod tests {
         let mut plan = Plan { name: DataName::Mnist, ..Plan::default() };
         plan.locate(Some(Path::new("no/such/folder")));
         assert!(plan.dir.as_ref().is_some_and(|dir| dir.is_absolute()));
-        let error = crate::failure::report(&plan.load(Part::Train).expect_err("no folder"));
+        let error = plan.open(Part::Train, [1, 28, 28], None).expect_err("no folder");
+        let error = crate::failure::report(&error);
         assert!(error.contains("no/such/folder") && error.contains("--data-dir"), "{error}");
+        let error = plan.open(Part::Train, [3, 32, 32], None).expect_err("other images").to_string();
+        assert!(error.contains("takes images of 3×32×32, those of mnist are 1×28×28"), "{error}");
+    }
+
+    #[test]
+    fn impossible_plans_are_named() {
+        for (plan, says) in [
+            (Plan { mean: Some(vec![0.5]), ..Plan::default() }, "belong together"),
+            (Plan { mean: Some(vec![0.5]), std: Some(vec![]), ..Plan::default() }, "belong together"),
+            (Plan { fraction: Some(0.0), ..Plan::default() }, "data.fraction must be in (0, 1], got 0"),
+            (Plan { held_out: Some(1.5), ..Plan::default() }, "data.held_out"),
+            (Plan { size: Some([0, 3]), ..Plan::default() }, "data.size"),
+        ] {
+            let error = plan.check().expect_err(says).to_string();
+            assert!(error.contains(says), "{says:?} not in {error}");
+        }
+    }
+
+    #[test]
+    fn folders_of_photos_are_divided_or_are_divided_here() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let mut plan = Plan { name: DataName::Folder, ..Plan::default() };
+        plan.locate(Some(dir.path()));
+        for class in ["bees", "ants"] {
+            let folder = dir.path().join(class);
+            std::fs::create_dir(&folder)?;
+            for n in 0..10 {
+                image::RgbImage::from_pixel(40, 30, image::Rgb([n, 2, 3]))
+                    .save(folder.join(format!("{n}.png")))?;
+            }
+        }
+        let [train, test] = [Part::Train, Part::Test].map(|part| plan.open(part, [3, 16, 16], None));
+        let (train, test) = (train?, test?);
+        assert_eq!(
+            (train.len(), test.len(), train.source().classes()),
+            (16, 4, &["ants", "bees"].map(str::to_owned)[..])
+        );
+        let example = test.example(3, nn_core::Random::new(0))?;
+        assert_eq!((example.image.size(), example.target), ([3, 16, 16], Target::Class(1)));
+        for (part, count) in [("train", 7), ("val", 2)] {
+            for class in ["ants", "bees"] {
+                let folder = dir.path().join(part).join(class);
+                std::fs::create_dir_all(&folder)?;
+                for n in 0..count {
+                    std::fs::copy(
+                        dir.path().join(class).join(format!("{n}.png")),
+                        folder.join(format!("{n}.png")),
+                    )?;
+                }
+            }
+        }
+        for (part, count) in [(Part::Train, 14), (Part::Test, 4)] {
+            let set = plan.open(part, [3, 16, 16], None)?;
+            assert_eq!(set.len(), count);
+            assert_eq!(set.batch(&[0, 3], nn_core::Random::new(0))?.inputs.dims(), [2, 3, 16, 16]);
+        }
+        Ok(())
     }
 }

@@ -12,9 +12,8 @@ use serde::Serialize;
 
 use crate::data::DataName;
 use crate::device::DeviceName;
-use crate::output::{self, Align, Table, dims, thousands};
+use crate::output::{self, Align, Table, thousands};
 use crate::subject::Subject;
-use crate::{data, failure::failed, model};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -41,6 +40,9 @@ pub(crate) struct Args {
 /// Images a step: enough to keep two cores busy, and little memory.
 const BATCH: usize = 250;
 
+/// Large images come in smaller batches.
+const PIXELS: usize = 16 * 3 * 224 * 224;
+
 #[derive(Serialize)]
 struct Outcome<'a> {
     model: &'a str,
@@ -55,10 +57,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut subject = Subject::find(&args.subject, args.weights.as_deref())?;
     subject.choose_data(args.data, args.data_dir.as_deref());
     let device = args.device.open()?;
-    let set = Arc::new(load(&subject.model, &subject.data, Part::Test)?);
-    let model = subject.model.build(set.classes().len(), ParamStore::blank(), &device)?;
+    let input = subject.model.input();
+    let set = Arc::new(subject.data.open(Part::Test, input, None)?);
+    let model = subject.model.build(set.source().classes().len(), ParamStore::blank(), &device)?;
     model.load(&subject.weights)?;
-    let config = LoaderConfig { batch_size: BATCH, ..LoaderConfig::default() };
+    let batch_size = (PIXELS / input.iter().product::<usize>().max(1)).clamp(1, BATCH);
+    let config = LoaderConfig { batch_size, workers: subject.data.workers(), ..LoaderConfig::default() };
     let loader = Loader::new(Arc::clone(&set), config, Random::new(0))?;
     let evaluation =
         evaluate(&loader, |_| ControlFlow::Continue(()), |batch, ctx| model.outcome(batch, ctx))?;
@@ -73,27 +77,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.json { output::json(&outcome) } else { output::line(show(&outcome)) }
 }
 
-/// A part of a data set whose images are what the model takes.
-pub(crate) fn load(model: &model::Plan, data: &data::Plan, part: Part) -> Result<nn_train::data::ImageSet> {
-    let facts = data.name.facts();
-    let set = data.load(part)?;
-    if set.size() != model.input() {
-        let (takes, has) = (dims(&model.input()), dims(&set.size()));
-        return Err(failed(format!(
-            "{} takes images of {takes}, those of {} are {has}",
-            model.name, facts.name
-        )));
-    }
-    Ok(set)
-}
-
 fn show(outcome: &Outcome<'_>) -> String {
     let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
     row("model", format!("{}, weights {}", outcome.model, outcome.weights.display()));
     row("data", format!("{}, {} test images", outcome.data, thousands(outcome.examples as u64)));
-    if let Some(accuracy) = outcome.figures.accuracy {
-        row("accuracy", format!("{:.2} %", 100.0 * accuracy));
+    let figures = outcome.figures;
+    for (name, share) in [("mean IoU", figures.mean_iou), ("accuracy", figures.accuracy)] {
+        share.into_iter().for_each(|share| row(name, format!("{:.2} %", 100.0 * share)));
     }
     row("loss", format!("{:.4}", outcome.figures.loss));
     table.to_string()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
-use nn_core::{Ctx, ParamStore, weights};
+use nn_core::{Ctx, Layer, ParamStore, weights};
 
 use crate::device::DeviceName;
 use crate::failure::{Advise, failed};

@@ -144,15 +144,16 @@ fn datasets() -> Section {
         ("test", Align::Right),
         ("source", Align::Left),
     ];
+    let count = |n: Option<usize>| n.map_or(String::new(), |n| thousands(n as u64));
     let mut table = Table::new(&columns);
     let mut rows = Vec::new();
     for facts in DataName::ALL.map(DataName::facts) {
         table.row([
             facts.name.to_owned(),
-            dims(&facts.size),
-            facts.classes.to_string(),
-            thousands(facts.train as u64),
-            thousands(facts.test as u64),
+            facts.size.map_or("any".to_owned(), |size| dims(&size)),
+            facts.classes.map_or(String::new(), |n| n.to_string()),
+            count(facts.train),
+            count(facts.test),
             facts.source.to_owned(),
         ]);
         rows.push(json!({

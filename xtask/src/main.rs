@@ -26,6 +26,7 @@ mod summary;
 mod test;
 mod tidy;
 mod train;
+mod transfer;
 mod workspace;
 
 use std::process::ExitCode;

@@ -4,18 +4,25 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device};
+use candle_nn::VarBuilder;
 use nn_core::weights::WeightFile;
 use nn_core::{Ctx, Layer, ParamStore};
-use nn_layers::{Activation, Mlp, MlpConfig};
+use nn_layers::{Activation, Mlp, MlpConfig, Padding};
 use nn_train::Outcome;
 use nn_train::data::Batch;
-use nn_vision::Entry;
+use nn_vision::fcn::{FCN8S_SMALL, Fcn, FcnConfig};
+use nn_vision::mobilenet_v2::{MOBILENET_V2, MobileNetV2, MobileNetV2Config};
+use nn_vision::{Entry, Network};
 use serde::{Deserialize, Serialize};
 
+use crate::data::IGNORE;
 use crate::failure::{self, Advise, failed};
 
 /// The name of the perceptron, which is no row of the zoo because its table is the recipe's.
 pub(crate) const MLP: &str = "mlp";
+
+/// The models whose padding is a choice.
+const PADDED: [&str; 2] = ["mobilenet_v2", "fcn_mobilenet_v2"];
 
 /// The `[model]` table of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +38,18 @@ pub(crate) struct Plan {
     /// Probability of dropping a hidden unit in training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dropout: Option<f64>,
+    /// How a MobileNet pads: weights from TensorFlow want its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) padding: Option<PaddingName>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PaddingName {
+    /// As many pixels on both sides, as PyTorch pads.
+    Symmetric,
+    /// As TensorFlow pads: where the sides differ, more on the right and below.
+    Same,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +70,7 @@ const MLP_INPUT: [usize; 3] = [1, 28, 28];
 
 /// A model with its parameters, on a device.
 pub(crate) struct Model {
-    pub(crate) layer: Box<dyn Layer>,
+    pub(crate) layer: Network,
     pub(crate) store: ParamStore,
     pub(crate) device: Device,
 }
@@ -59,7 +78,8 @@ pub(crate) struct Model {
 impl Plan {
     /// The model of that name with its own defaults.
     pub(crate) fn named(name: &str) -> Result<Self> {
-        let plan = Self { name: name.to_owned(), hidden: None, activation: None, dropout: None };
+        let plan =
+            Self { name: name.to_owned(), hidden: None, activation: None, dropout: None, padding: None };
         plan.check().map(|()| plan)
     }
 
@@ -70,6 +90,10 @@ impl Plan {
     /// # Errors
     /// If there is no such model, or it does not take the options.
     pub(crate) fn check(&self) -> Result<()> {
+        if self.padding.is_some() && !PADDED.contains(&self.name.as_str()) {
+            let (can, name) = (PADDED.join("` and `"), &self.name);
+            return Err(failed(format!("model.padding is an option of `{can}`, not of `{name}`")));
+        }
         let Some(_) = self.entry() else {
             return if self.name == MLP {
                 self.check_mlp()
@@ -118,19 +142,27 @@ impl Plan {
     pub(crate) fn build(&self, num_classes: usize, store: ParamStore, device: &Device) -> Result<Model> {
         self.check()?;
         let vb = store.vb(DType::F32, device);
-        let layer = match self.entry() {
-            Some(entry) => (entry.build)(vb, num_classes).map(|network| Box::new(network) as Box<dyn Layer>),
-            None => self.build_mlp(num_classes, vb),
+        let layer = match (self.entry(), self.padding) {
+            (Some(_), Some(PaddingName::Same)) => self.build_same(num_classes, vb),
+            (Some(entry), _) => (entry.build)(vb, num_classes),
+            (None, _) => self.build_mlp(num_classes, vb).map(Network::Other),
         };
         let layer = layer.with_context(|| format!("cannot build {}", self.name))?;
         Ok(Model { layer, store, device: device.clone() })
     }
 
-    fn build_mlp(
-        &self,
-        num_classes: usize,
-        vb: candle_nn::VarBuilder,
-    ) -> candle_core::Result<Box<dyn Layer>> {
+    /// One of [`PADDED`], padded as TensorFlow pads.
+    fn build_same(&self, num_classes: usize, vb: VarBuilder<'static>) -> candle_core::Result<Network> {
+        let body = MobileNetV2Config { padding: Padding::Same, ..MOBILENET_V2 };
+        if self.name == PADDED[0] {
+            return MobileNetV2::new(&MobileNetV2Config { num_classes, ..body }, vb).map(Network::from);
+        }
+        let cfg = FcnConfig { num_classes, ..FCN8S_SMALL };
+        let fcn = Fcn::new(&cfg, |vb| MobileNetV2::new(&body, vb), vb)?;
+        Ok(Network::Segmenter(Box::new(fcn)))
+    }
+
+    fn build_mlp(&self, num_classes: usize, vb: VarBuilder<'_>) -> candle_core::Result<Box<dyn Layer>> {
         let config = MlpConfig {
             hidden: self.hidden.as_deref().unwrap_or(MLP_HIDDEN),
             activation: self.activation.unwrap_or(ActivationName::Relu).into(),
@@ -145,7 +177,12 @@ impl Model {
     /// Loss and decisions for a batch.
     pub(crate) fn outcome(&self, batch: &Batch, ctx: &Ctx<'_>) -> candle_core::Result<Outcome> {
         let logits = self.layer.call(&batch.inputs.to_device(&self.device)?, ctx)?; // [B, classes]
-        Outcome::classification(&logits, &batch.targets.to_device(&self.device)?)
+        let targets = batch.targets.to_device(&self.device)?;
+        if targets.rank() == 1 {
+            Outcome::classification(&logits, &targets)
+        } else {
+            Outcome::segmentation(&logits, &targets, IGNORE.into())
+        }
     }
 
     /// Replaces every parameter by the file's, of any format and under the names of any library we know.
@@ -211,6 +248,12 @@ mod tests {
                 nn_vision::find(name).map_or(784 * 256 + 256 + 256 * 128 + 128 + 1290, |e| e.parameters);
             assert_eq!(model.store.parameter_count(), claimed, "{name}");
         }
+        for name in PADDED {
+            let plan = Plan { padding: Some(PaddingName::Same), ..Plan::named(name)? };
+            let claimed = nn_vision::find(name).map_or(0, |entry| entry.parameters);
+            let model = plan.build(plan.num_classes(), ParamStore::blank(), &Device::Cpu)?;
+            assert_eq!(model.store.parameter_count(), claimed, "{name}");
+        }
         Ok(())
     }
 
@@ -225,6 +268,8 @@ mod tests {
         assert!(error.to_string().contains("got 0"));
         let error = Plan { dropout: Some(1.0), ..plan }.check().expect_err("nothing would be left");
         assert!(error.to_string().contains("model.dropout"));
+        let error = Plan { padding: Some(PaddingName::Same), ..Plan::named("lenet5")? }.check();
+        assert!(error.expect_err("no such option").to_string().contains("model.padding is an option of"));
         let error = failure::report(&Plan::named("lenet").expect_err("no such model"));
         assert!(error.contains("`lenet5`"), "{error}");
         Ok(())

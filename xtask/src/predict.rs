@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
-use nn_core::{Ctx, ParamStore, Random, ops};
-use nn_train::data::{Dataset, ImageSet, Images};
+use nn_core::{Ctx, Layer, ParamStore, Random, ops};
+use nn_train::data::{Dataset, Example, ImageSet, Images, Target};
 use nn_vision::preprocess::{Channels, Picture};
 use serde::Serialize;
 
-use crate::data::DataName;
+use crate::data::{self, DataName, photo};
 use crate::device::DeviceName;
 use crate::failure::{self, failed};
 use crate::model::Model;
@@ -116,9 +116,10 @@ fn open(args: &Args) -> Result<(Model, Reader)> {
             (source.build(&device)?, Reader::Photo(source))
         }
         None => {
-            let classes = subject.data.name.classes();
+            let classes = subject.classes()?;
             let model = subject.model.build(classes.len(), ParamStore::blank(), &device)?;
-            (model, Reader::Like { data: subject.data.name, size: subject.model.input(), classes })
+            let (data, size) = (subject.data.clone(), subject.model.input());
+            (model, Reader::Like { data, size, classes })
         }
     };
     model.load(&subject.weights)?;
@@ -130,7 +131,7 @@ enum Reader {
     /// As the weights' source says.
     Photo(Source),
     /// As the images of a data set are, `[C, H, W]`.
-    Like { data: DataName, size: [usize; 3], classes: Vec<String> },
+    Like { data: data::Plan, size: [usize; 3], classes: Vec<String> },
 }
 
 impl Reader {
@@ -146,8 +147,8 @@ impl Reader {
         match self {
             Self::Photo(source) => source.read(path),
             Self::Like { data, size, classes } => {
-                let images = Images { pixels: read_like(path, *data, *size)?, size: *size };
-                let set = ImageSet::new(images, vec![0], classes.clone(), &[data.normalise()])?;
+                let images = Images { pixels: read_like(path, data, *size)?, size: *size };
+                let set = ImageSet::new(images, vec![0], classes.clone(), &data.normalise())?;
                 Ok(set.batch(&[0], Random::new(0))?.inputs)
             }
         }
@@ -155,19 +156,23 @@ impl Reader {
 }
 
 /// The picture as the training images are: their size, light on dark; `[C, H, W]`.
-fn read_like(path: &Path, like: DataName, [c, h, w]: [usize; 3]) -> Result<Vec<u8>> {
+fn read_like(path: &Path, like: &data::Plan, size: [usize; 3]) -> Result<Vec<u8>> {
+    let [c, h, w] = size;
     let read = || {
-        let picture = Picture::open(path, Channels::of(c)?)?;
-        match like {
-            _ if picture.size() == [h, w] => Ok(picture.light_on_dark()),
-            DataName::Digits | DataName::Mnist => picture.digit([h, w]),
-            DataName::FashionMnist => Ok(picture.fit([h, w])?.light_on_dark()),
+        if c == 3 {
+            let example = Example { image: photo(path)?, target: Target::Class(0) };
+            return Ok(like.fit(size).apply(example)?.image.pixels().to_vec());
         }
+        let picture = Picture::open(path, Channels::of(c)?)?;
+        let picture = match like.name {
+            _ if picture.size() == [h, w] => picture.light_on_dark(),
+            DataName::Digits | DataName::Mnist => picture.digit([h, w])?,
+            _ => picture.fit([h, w])?.light_on_dark(),
+        };
+        Ok(picture.planes())
     };
     // The message alone: it names the file, and several are shown together.
-    let picture = read()
-        .map_err(|e: candle_core::Error| failed(failure::without_backtrace(&e.to_string()).to_owned()))?;
-    Ok(picture.planes())
+    read().map_err(|e: candle_core::Error| failed(failure::without_backtrace(&e.to_string()).to_owned()))
 }
 
 /// Of each class, for the one image of the input.

@@ -124,8 +124,9 @@ pub(crate) const HEAD: &str = "  epoch  train loss  accuracy  test loss  accurac
 fn row(epoch: &Epoch) -> String {
     let accuracy = |a: Option<f64>| a.map_or(String::new(), |a| format!("{:.2} %", 100.0 * a));
     let best = if epoch.best { "  best" } else { "" };
+    let iou = epoch.eval.mean_iou.map_or(String::new(), |iou| format!("  mean IoU {:.2} %", 100.0 * iou));
     format!(
-        "  {:>5}  {:>10.4}  {:>8}  {:>9.4}  {:>8}  {:>8}  {:>8}{best}",
+        "  {:>5}  {:>10.4}  {:>8}  {:>9.4}  {:>8}  {:>8}  {:>8}{iou}{best}",
         epoch.epoch,
         epoch.train.loss,
         accuracy(epoch.train.accuracy),
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn rows_stand_under_their_heads() {
-        let figures = |loss, accuracy| Figures { loss, accuracy: Some(accuracy) };
+        let figures = |loss, accuracy| Figures { loss, accuracy: Some(accuracy), mean_iou: None };
         let epoch = Epoch {
             epoch: 3,
             step: 100,

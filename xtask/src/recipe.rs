@@ -1,16 +1,18 @@
 //! Recipes: everything a training run is told, as TOML, and how command-line options change it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use nn_train::augment::Augment;
 use nn_train::trainer::Cadence;
-use nn_train::{FitConfig, Rule, Schedule};
+use nn_train::{FitConfig, Norms, Rule, Schedule};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::device::DeviceName;
 use crate::failure::{self, Advise, failed};
+use crate::transfer::Frozen;
 use crate::{data, model};
 
 /// The recipes in this program, by name.
@@ -19,6 +21,9 @@ pub(crate) const EMBEDDED: &[(&str, &str)] = &[
     ("lenet5-relu", include_str!("../recipes/lenet5-relu.toml")),
     ("cnn", include_str!("../recipes/cnn.toml")),
     ("mlp", include_str!("../recipes/mlp.toml")),
+    ("cifar_resnet20-cifar10", include_str!("../recipes/cifar_resnet20-cifar10.toml")),
+    ("mobilenet_v2-hymenoptera", include_str!("../recipes/mobilenet_v2-hymenoptera.toml")),
+    ("fcn_mobilenet_v2-camvid", include_str!("../recipes/fcn_mobilenet_v2-camvid.toml")),
 ];
 
 /// A training run; what a table leaves out takes its default.
@@ -28,12 +33,18 @@ pub(crate) struct Recipe {
     pub(crate) model: model::Plan,
     #[serde(default)]
     pub(crate) data: data::Plan,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) augment: Augment,
     #[serde(default)]
     pub(crate) train: Train,
     #[serde(default)]
     pub(crate) optimizer: Rule,
     #[serde(default)]
     pub(crate) schedule: Schedule,
+}
+
+fn is_default(augment: &Augment) -> bool {
+    *augment == Augment::default()
 }
 
 /// The `[train]` table.
@@ -48,12 +59,46 @@ pub(crate) struct Train {
     pub(crate) clip_norm: Option<f64>,
     pub(crate) checkpoint: Cadence,
     pub(crate) log_every: u64,
+    /// The parameters to start from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Which of them stay as they are.
+    pub(crate) freeze: Frozen,
+    /// The learning rate of all but the head, as a factor.
+    pub(crate) backbone_lr: f64,
+    /// What the optimiser's weight decay is for.
+    pub(crate) decay: Decay,
+    pub(crate) norms: Norms,
+}
+
+/// What weight decay pulls at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Decay {
+    /// Every parameter.
+    #[default]
+    All,
+    /// Matrices and kernels: no biases, no norms.
+    Weights,
 }
 
 impl Default for Train {
     fn default() -> Self {
         let FitConfig { epochs, seed, clip_norm, checkpoint, log_every, .. } = FitConfig::default();
-        Self { epochs, batch_size: 64, seed, device: DeviceName::Cpu, clip_norm, checkpoint, log_every }
+        Self {
+            epochs,
+            batch_size: 64,
+            seed,
+            device: DeviceName::Cpu,
+            clip_norm,
+            checkpoint,
+            log_every,
+            weights: None,
+            freeze: Frozen::None,
+            backbone_lr: 1.0,
+            decay: Decay::All,
+            norms: Norms::Batch,
+        }
     }
 }
 
@@ -178,6 +223,12 @@ impl Recipe {
         if self.train.checkpoint == Cadence::Steps(0) {
             return Err(failed("train.checkpoint must be at least 1 step, got 0"));
         }
+        let factor = self.train.backbone_lr;
+        if !(factor.is_finite() && factor >= 0.0) {
+            return Err(failed(format!("train.backbone_lr must be 0 or more, got {factor}")));
+        }
+        self.data.check()?;
+        self.augment.check().context("[augment] cannot be followed")?;
         let lr = self.schedule.lr;
         if !(lr.is_finite() && lr > 0.0) {
             return Err(failed(format!("schedule.lr must be above 0, got {lr}")));
@@ -189,13 +240,14 @@ impl Recipe {
 
     /// What the training loop is told.
     pub(crate) fn fit_config(&self) -> FitConfig {
-        let Train { epochs, seed, clip_norm, checkpoint, log_every, .. } = self.train;
+        let Train { epochs, seed, clip_norm, checkpoint, log_every, norms, .. } = self.train;
         FitConfig {
             epochs,
             seed,
             optimizer: self.optimizer,
             schedule: self.schedule,
             clip_norm,
+            norms,
             checkpoint,
             log_every,
         }
@@ -358,6 +410,12 @@ mod tests {
             ("schedule.warmup=-1", "warmup"),
             ("optimizer={kind=\"sgd\",momentum=1.5}", "momentum"),
             ("data.train_examples=0", "data.train_examples"),
+            ("data.fraction=2.0", "data.fraction must be in (0, 1], got 2"),
+            ("data.mean=[0.5]", "data.mean and data.std"),
+            ("augment={flip={probability=2.0}}", "probability must be in [0, 1]"),
+            ("train.freeze=layer4", "until=layer4"),
+            ("train.backbone_lr=-1.0", "train.backbone_lr must be 0 or more"),
+            ("model.padding=same", "model.padding is an option of `mobilenet_v2`"),
             ("model.name=lenet6", "did you mean `lenet5`"),
             ("model.hidden=[3]", "model.hidden"),
         ] {

@@ -11,6 +11,8 @@ use crate::{data, model};
 
 /// A model with its weights, and the data it is about.
 pub(crate) struct Subject {
+    /// The folder, of a run.
+    run: Option<PathBuf>,
     pub(crate) model: model::Plan,
     pub(crate) data: data::Plan,
     pub(crate) weights: PathBuf,
@@ -27,22 +29,43 @@ impl Subject {
                 );
             }
             let weights = weights.map_or(best, Path::to_owned);
-            return Ok(Self { model: recipe.model, data: recipe.data, weights });
+            let run = Some(Path::new(name).to_owned());
+            return Ok(Self { run, model: recipe.model, data: recipe.data, weights });
         }
         let model = plan(name)?;
         let Some(weights) = weights else {
             return Err(failed(format!("{name} is a model without weights")))
                 .advise("give them with --weights FILE, or name a run's folder");
         };
-        Ok(Self { model, data: data::Plan::default(), weights: weights.to_owned() })
+        Ok(Self { run: None, model, data: data::Plan::default(), weights: weights.to_owned() })
     }
 
     /// Changes the data to what was asked for.
     pub(crate) fn choose_data(&mut self, name: Option<data::DataName>, dir: Option<&Path>) {
         if let Some(name) = name.filter(|name| *name != self.data.name) {
             self.data = data::Plan { name, ..data::Plan::default() };
+            self.run = None;
         }
         self.data.locate(dir);
+    }
+}
+
+impl Subject {
+    /// The names of the classes: as a run has kept them, else as the data set has them.
+    ///
+    /// # Errors
+    /// If neither can be read.
+    pub(crate) fn classes(&self) -> Result<Vec<String>> {
+        if let Some(path) = &self.run {
+            let created = run::events(path)?.into_iter().find_map(|event| match event {
+                nn_train::Event::Created(about) => Some(about.classes),
+                _ => None,
+            });
+            if let Some(classes) = created.filter(|classes| !classes.is_empty()) {
+                return Ok(classes);
+            }
+        }
+        self.data.classes()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use nn_core::ctx::{Event, Observer};
-use nn_core::{Ctx, ParamStore};
+use nn_core::{Ctx, Layer, ParamStore};
 use serde::Serialize;
 
 use crate::failure::{Advise, failed};

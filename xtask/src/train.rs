@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use nn_core::{ParamStore, Random};
-use nn_train::data::{Dataset, ImageSet, Loader, LoaderConfig, Order, Part};
+use candle_core::{Device, Tensor};
+use nn_core::{Ctx, Layer, ParamStore, Random};
+use nn_train::data::{Dataset, Example, Loader, LoaderConfig, Order, Part, Prepared, Target};
 use nn_train::run::{self, About};
-use nn_train::{Ended, Summary, TrainError, Trainer, evaluate, fit, report};
+use nn_train::{Ended, Scale, Summary, TrainError, Trainer, evaluate, fit, report};
 use serde_json::json;
 
 use crate::data::DataName;
@@ -19,13 +20,14 @@ use crate::failure::{Advise, failed};
 use crate::model::Model;
 use crate::output::{self, Align, Table, duration, note, thousands};
 use crate::progress::{HEAD, Progress};
-use crate::recipe::{Recipe, Setting};
-use crate::{eval, recipe};
+use crate::recipe::{self, Decay, Recipe, Setting, Train};
+use crate::transfer::{Frozen, Transfer};
 
 const EXAMPLES: &str = "Examples:
   cargo xtask train lenet5
   cargo xtask train lenet5 --data mnist --data-dir data/mnist --epochs 5
   cargo xtask train cnn --lr 0.01 --set optimizer.nesterov=true
+  cargo xtask train mobilenet_v2-hymenoptera --data-dir data --weights mobilenet_v2.safetensors
   cargo xtask train --resume runs/lenet5-mnist
 
 Every key of a recipe is explained in the files of xtask/recipes.";
@@ -57,11 +59,14 @@ pub(crate) struct Args {
     /// Where to compute
     #[arg(long, value_enum, value_name = "NAME")]
     device: Option<DeviceName>,
-    /// Start from these weights (safetensors or PyTorch's, with exactly the model's names and shapes)
+    /// Start from these weights (safetensors or PyTorch's); a head for other classes is left out
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// What stays as the weights have it: none, head-only (all but a new head), until=LAYER (all before a layer)
+    #[arg(long, value_name = "WAY")]
+    freeze: Option<Frozen>,
     /// Go on with a run; its settings are those it was started with
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "data", "epochs", "batch_size", "lr", "seed", "device", "weights", "out", "settings"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "data", "epochs", "batch_size", "lr", "seed", "device", "weights", "freeze", "out", "settings"])]
     resume: Option<PathBuf>,
     /// Folder to make for the run [default: runs/RECIPE-DATA, with a number if that is taken]
     #[arg(long, value_name = "RUN")]
@@ -77,12 +82,15 @@ pub(crate) struct Args {
 /// A run that is ready to go.
 struct Session {
     recipe: Recipe,
-    model: Model,
+    transfer: Transfer,
     trainer: Trainer,
-    train: Loader<ImageSet>,
-    test: Loader<ImageSet>,
+    train: Loader<Prepared>,
+    test: Loader<Prepared>,
     path: PathBuf,
 }
+
+/// Pictures with masks in a report.
+const SCENES: usize = 6;
 
 /// How the shell knows a program that was interrupted.
 const INTERRUPTED: u8 = 130;
@@ -102,10 +110,17 @@ impl Session {
         let mut recipe = Recipe::resolve(&text, &name, &settings(args))?;
         recipe.data.locate(args.data_dir.as_deref());
         recipe.check()?;
+        let freeze = &recipe.train.freeze;
+        if *freeze != Frozen::None && recipe.train.weights.is_none() {
+            return Err(failed(format!(
+                "train.freeze = \"{freeze}\" keeps what weights have, and there are none"
+            )))
+            .advise("give them with --weights FILE, or let all learn with --freeze none");
+        }
         let path = out(args.out.as_deref(), &name, &recipe)?;
         let mut session = Self::prepare(recipe, path)?;
-        if let Some(weights) = &args.weights {
-            session.model.load(weights).context("cannot start from these weights")?;
+        if let Some(weights) = &session.recipe.train.weights {
+            session.transfer.load(weights).context("cannot start from these weights")?;
         }
         let (recipe, about) = (session.recipe.to_toml()?, session.about());
         let made = session.trainer.create(&session.path, &recipe, about);
@@ -127,16 +142,23 @@ impl Session {
 
     /// Everything that can go wrong before a folder is made.
     fn prepare(recipe: Recipe, path: PathBuf) -> Result<Self> {
-        let device = recipe.train.device.open()?;
-        let train = Arc::new(eval::load(&recipe.model, &recipe.data, Part::Train)?);
-        let test = Arc::new(eval::load(&recipe.model, &recipe.data, Part::Test)?);
-        let model = recipe.model.build(train.classes().len(), ParamStore::new(recipe.train.seed), &device)?;
-        let trainer = Trainer::new(&model.store, recipe.fit_config())?;
-        let config = LoaderConfig { batch_size: recipe.train.batch_size, ..LoaderConfig::default() };
-        let random = Random::new(recipe.train.seed).at("data");
+        let Train { batch_size, seed, backbone_lr, decay, freeze, device, .. } = &recipe.train;
+        let (device, input) = (device.open()?, recipe.model.input());
+        let train = Arc::new(recipe.data.open(Part::Train, input, Some(recipe.augment))?);
+        let test = Arc::new(recipe.data.open(Part::Test, input, None)?);
+        let classes = train.source().classes().len();
+        let transfer = Transfer::build(&recipe.model, classes, freeze, ParamStore::new(*seed), &device)?;
+        let mut trainer = Trainer::new(&transfer.model.store, recipe.fit_config())?;
+        transfer.scale_body(&mut trainer, *backbone_lr)?;
+        if *decay == Decay::Weights {
+            trainer.scale(Scale { weight_decay: 0.0, ..Scale::default() }, |_, var| var.rank() < 2)?;
+        }
+        let workers = recipe.data.workers();
+        let config = LoaderConfig { batch_size: *batch_size, workers, ..LoaderConfig::default() };
+        let random = Random::new(*seed).at("data");
         let train = Loader::new(train, LoaderConfig { order: Order::Shuffled, ..config }, random)?;
         let test = Loader::new(test, config, random)?;
-        Ok(Self { recipe, model, trainer, train, test, path })
+        Ok(Self { recipe, transfer, trainer, train, test, path })
     }
 
     fn run(mut self, args: &Args) -> Result<ExitCode> {
@@ -164,7 +186,7 @@ impl Session {
     }
 
     fn fit(&mut self, stop: &AtomicBool) -> Result<Summary> {
-        let Self { trainer, train, test, model, .. } = self;
+        let Self { trainer, train, test, transfer: Transfer { model, .. }, .. } = self;
         let mut progress = Progress::new(trainer.config().epochs, train.data().len());
         note(format_args!("\n{HEAD}"));
         let hear = |event: &nn_train::Event| {
@@ -184,22 +206,48 @@ impl Session {
 
     /// Draws the pictures the best weights get wrong into the report.
     fn illustrate(&self) -> Result<()> {
-        self.model.load(&self.path.join(run::MODEL))?;
-        let evaluation =
-            evaluate(&self.test, |_| ControlFlow::Continue(()), |b, ctx| self.model.outcome(b, ctx))?;
+        let model = self.model();
+        model.load(&self.path.join(run::MODEL))?;
+        let evaluation = evaluate(&self.test, |_| ControlFlow::Continue(()), |b, ctx| model.outcome(b, ctx))?;
         let set = self.test.data();
         let mut samples = Vec::new();
         for mistake in evaluation.iter().flat_map(|evaluation| evaluation.mistakes()) {
-            let Some(pixels) = set.pixels(mistake.index) else { continue };
-            let [c, h, w] = set.size();
+            let image = set.example(mistake.index, Random::new(0))?.image;
             samples.push(report::Sample {
-                pixels: candle_core::Tensor::from_slice(pixels, (c, h, w), &candle_core::Device::Cpu)?,
+                pixels: Tensor::from_slice(image.pixels(), &image.size()[..], &Device::Cpu)?,
                 target: mistake.target,
                 predicted: mistake.predicted,
                 confidence: mistake.confidence,
             });
         }
-        Ok(report::write(&self.path, &samples)?)
+        let scenes = self.scenes()?;
+        Ok(report::write(&self.path, report::Pictures { mistakes: &samples, scenes: &scenes })?)
+    }
+
+    /// A few test pictures, if they have masks, beside what the model makes of them.
+    fn scenes(&self) -> Result<Vec<report::Scene>> {
+        let set = self.test.data();
+        let last = set.len().saturating_sub(1);
+        let mut scenes = Vec::new();
+        for n in 0..SCENES {
+            let index = n * last / (SCENES - 1);
+            let Example { image, target: Target::Mask { .. } } = set.example(index, Random::new(0))? else {
+                break;
+            };
+            let batch = set.batch(&[index], Random::new(0))?;
+            let logits =
+                self.model().layer.call(&batch.inputs.to_device(&self.model().device)?, &Ctx::eval())?;
+            scenes.push(report::Scene {
+                pixels: Tensor::from_slice(image.pixels(), &image.size()[..], &Device::Cpu)?,
+                truth: batch.targets.squeeze(0)?,
+                predicted: logits.argmax(1)?.squeeze(0)?.to_device(&Device::Cpu)?,
+            });
+        }
+        Ok(scenes)
+    }
+
+    fn model(&self) -> &Model {
+        &self.transfer.model
     }
 
     fn title(&self) -> String {
@@ -209,21 +257,21 @@ impl Session {
     /// What the run is, in pairs.
     fn facts(&self) -> Vec<(String, String)> {
         let count = |n: usize| thousands(n as u64);
-        let loaded = |loader: &Loader<ImageSet>| count(loader.data().len());
+        let loaded = |loader: &Loader<Prepared>| count(loader.data().len());
         let device = serde_json::to_value(self.recipe.train.device).unwrap_or_default();
         let device = device.as_str().unwrap_or_default().to_owned();
         let threads = rayon::current_num_threads();
         let threads = format!("{threads} thread{}", if threads == 1 { "" } else { "s" });
         let data = self.recipe.data.name.facts().name;
+        let store = &self.model().store;
+        let (trained, frozen) = (store.parameter_count(), store.frozen());
+        let frozen: usize = frozen.iter().map(|(_, var)| var.elem_count()).sum();
+        let trained = match frozen {
+            0 => format!("{} parameters", count(trained)),
+            _ => format!("{} of {} parameters are trained", count(trained), count(trained + frozen)),
+        };
         [
-            (
-                "model",
-                format!(
-                    "{}, {} parameters",
-                    self.recipe.model.name,
-                    count(self.model.store.parameter_count())
-                ),
-            ),
+            ("model", format!("{}, {trained}", self.recipe.model.name)),
             (
                 "data",
                 format!("{data}, {} training and {} test images", loaded(&self.train), loaded(&self.test)),
@@ -243,7 +291,7 @@ impl Session {
         About {
             title: self.title(),
             command: format!("cargo xtask {}", words.collect::<Vec<_>>().join(" ")),
-            classes: self.test.data().classes().to_vec(),
+            classes: self.test.data().source().classes().to_vec(),
             facts: self.facts(),
             ..About::default()
         }
@@ -276,8 +324,11 @@ impl Session {
         let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
         let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
         if let Some(best) = &summary.best {
-            let accuracy = best.eval.accuracy.map(|a| format!("{:.2} %", 100.0 * a));
-            accuracy.into_iter().for_each(|accuracy| row("test accuracy", accuracy));
+            for (name, share) in
+                [("test mean IoU", best.eval.mean_iou), ("test accuracy", best.eval.accuracy)]
+            {
+                share.into_iter().for_each(|share| row(name, format!("{:.2} %", 100.0 * share)));
+            }
             row("test loss", format!("{:.4}", best.eval.loss));
             row("best epoch", format!("{} of {}", best.epoch, summary.epochs));
         }
@@ -293,6 +344,10 @@ impl Session {
 fn settings(args: &Args) -> Vec<Setting> {
     let quoted = |name: DataName| format!("\"{}\"", name.facts().name);
     let device = |name: DeviceName| serde_json::to_string(&name).unwrap_or_default();
+    let file = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        serde_json::to_string(&path).unwrap_or_default()
+    };
     let options = [
         args.data.map(|v| Setting::option("--data", "data.name", quoted(v))),
         args.epochs.map(|v| Setting::option("--epochs", "train.epochs", v)),
@@ -300,6 +355,8 @@ fn settings(args: &Args) -> Vec<Setting> {
         args.lr.map(|v| Setting::option("--lr", "schedule.lr", v)),
         args.seed.map(|v| Setting::option("--seed", "train.seed", v)),
         args.device.map(|v| Setting::option("--device", "train.device", device(v))),
+        args.weights.as_ref().map(|v| Setting::option("--weights", "train.weights", file(v))),
+        args.freeze.as_ref().map(|v| Setting::option("--freeze", "train.freeze", format!("\"{v}\""))),
     ];
     options.into_iter().flatten().chain(args.settings.iter().cloned()).collect()
 }
@@ -314,7 +371,8 @@ fn out(asked: Option<&Path>, name: &str, recipe: &Recipe) -> Result<PathBuf> {
         }
         return Ok(path.to_owned());
     }
-    let stem = format!("{name}-{}", recipe.data.name.facts().name);
+    let data = recipe.data.name.facts().name;
+    let stem = if name.ends_with(&format!("-{data}")) { name.to_owned() } else { format!("{name}-{data}") };
     let numbered = (2..).map(|n| format!("{stem}-{n}"));
     let mut free = std::iter::once(stem.clone())
         .chain(numbered)

@@ -38,7 +38,7 @@ impl Source {
         let store = ParamStore::blank();
         let build = self.row.and_then(|row| row.build).unwrap_or(self.entry.build);
         let network = build(store.vb(DType::F32, device), self.labels().len())?;
-        Ok(Model { layer: Box::new(network), store, device: device.clone() })
+        Ok(Model { layer: network, store, device: device.clone() })
     }
 
     /// Of the classes, in order.

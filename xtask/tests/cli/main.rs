@@ -4,5 +4,6 @@ mod stage;
 
 mod errors;
 mod interruption;
+mod photos;
 mod results;
 mod weights;

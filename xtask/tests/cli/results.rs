@@ -20,8 +20,22 @@ fn json_is_one_document_and_alone() {
         rows.iter().map(|row| row["name"].as_str().expect("a name").to_owned()).collect()
     };
     assert!(names("models").contains(&"lenet5".to_owned()) && names("models").contains(&"mlp".to_owned()));
-    assert_eq!(names("recipes"), ["lenet5", "lenet5-relu", "cnn", "mlp"]);
-    assert_eq!(names("datasets"), ["digits", "mnist", "fashion-mnist"]);
+    assert_eq!(
+        names("recipes"),
+        [
+            "lenet5",
+            "lenet5-relu",
+            "cnn",
+            "mlp",
+            "cifar_resnet20-cifar10",
+            "mobilenet_v2-hymenoptera",
+            "fcn_mobilenet_v2-camvid"
+        ]
+    );
+    assert_eq!(
+        names("datasets"),
+        ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "hymenoptera", "camvid", "folder"]
+    );
     let summary = call(dir.path(), "summary lenet5 --input 2,1,28,28 --json").ok().json();
     assert_eq!((&summary["parameters"], &summary["output"]), (&61_706.into(), &vec![2, 10].into()));
     let eval = call(dir.path(), &format!("eval {run} --json")).ok().json();

@@ -131,16 +131,16 @@ fn to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     let range = f32::from(most - least);
     let saturation = range / f32::from(most);
     let [from_r, from_g, from_b] = [r, g, b].map(|v| f32::from(most - v) / range);
+    // Double precision where Pillow's constants are, single where its variables are.
     let sixths = if r == most {
         from_b - from_g
     } else if g == most {
-        2.0 + from_r - from_b
+        (2.0 + f64::from(from_r) - f64::from(from_b)) as f32
     } else {
-        4.0 + from_g - from_r
+        (4.0 + f64::from(from_g) - f64::from(from_r)) as f32
     };
-    // In double precision where Pillow's constants are.
-    let hue = (f64::from(sixths) / 6.0 + 1.0) % 1.0;
-    [(hue as f32 as f64 * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, most]
+    let hue = ((f64::from(sixths) / 6.0 + 1.0) % 1.0) as f32;
+    [(f64::from(hue) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, most]
 }
 
 fn to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
@@ -148,13 +148,12 @@ fn to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
         return [v; 3];
     }
     let saturation = f32::from(s) / 255.0;
-    let sixths = f32::from(h) * 6.0 / 255.0;
-    let (sector, part) = (sixths.floor(), sixths - sixths.floor());
-    let value = f32::from(v);
-    let byte = |x: f32| x.round() as u8;
-    let p = byte(value * (1.0 - saturation));
-    let q = byte(value * (1.0 - saturation * part));
-    let t = byte(value * (1.0 - saturation * (1.0 - part)));
+    let sixths = f64::from(h) * 6.0 / 255.0;
+    let (sector, part) = (sixths.floor(), (sixths - sixths.floor()) as f32);
+    let byte = |share: f64| (f64::from(v) * (1.0 - share)).round() as u8;
+    let p = byte(f64::from(saturation));
+    let q = byte(f64::from(saturation * part));
+    let t = byte(f64::from(saturation) * (1.0 - f64::from(part)));
     match sector as u8 % 6 {
         0 => [v, t, p],
         1 => [q, v, p],

@@ -18,7 +18,7 @@ fn changed(toy: &Toy) -> Result<[bool; 2]> {
     let values = |toy: &Toy, layer: &str| -> Result<Vec<f32>> {
         toy.trainer.store().tensors()[&format!("{layer}.weight")].flatten_all()?.to_vec1()
     };
-    let differs = |layer| Ok(values(toy, layer)? != values(&start, layer)?);
+    let differs = |layer| -> Result<bool> { Ok(values(toy, layer)? != values(&start, layer)?) };
     Ok([differs("first")?, differs("second")?])
 }
 

@@ -1,0 +1,90 @@
+//! Data sets of picture files: folders of classes, and pictures with masks.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::Result;
+use nn_core::{Random, ensure};
+use nn_train::data::{Decoders, Image, ImageFolder, MaskedImages, Part, Source, Subset, split_by_class};
+use nn_vision::preprocess::{Channels, Picture};
+
+/// CamVid's classes in SegNet's order.
+pub(super) const CAMVID: [&str; 11] = [
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+];
+
+/// The value of a mask's pixels that are of no class: the one after CamVid's last.
+pub(crate) const IGNORE: u8 = 11;
+
+/// Height and width of SegNet's pictures, halved.
+pub(super) const CAMVID_SIZE: [usize; 2] = [180, 240];
+
+/// The share of a folder that is tested on, where nothing else is said.
+pub(super) const HELD_OUT: f64 = 0.2;
+
+/// Which pictures of an undivided folder are held out is always the same.
+const SPLIT_SEED: u64 = 0;
+
+/// A part of the pictures in `dir`, or in the folder in it that is called `name`: those in `train`, and in `val` or
+/// `test`, if there are such folders; else a share of all, the classes in proportion.
+pub(super) fn folder(dir: &Path, name: &str, part: Part, held_out: f64) -> Result<Arc<dyn Source>> {
+    let inner = dir.join(name);
+    let dir = if inner.is_dir() { &inner } else { dir };
+    ensure!(dir.is_dir(), "{name}: there is no folder {}", dir.display());
+    if dir.join("train").is_dir() {
+        let names: &[&str] = match part {
+            Part::Train => &["train"],
+            Part::Test => &["val", "test"],
+        };
+        let Some(path) = names.iter().map(|name| dir.join(name)).find(|path| path.is_dir()) else {
+            candle_core::bail!("{name}: {} has a folder train, and none called val or test", dir.display())
+        };
+        return Ok(Arc::new(ImageFolder::new(&path, photo)?));
+    }
+    let all = Arc::new(ImageFolder::new(dir, photo)?);
+    let labels: Vec<u32> = all.files().iter().map(|(_, class)| *class).collect();
+    let [train, test] = split_by_class(&labels, 1.0 - held_out, Random::new(SPLIT_SEED))?;
+    let indices = match part {
+        Part::Train => train,
+        Part::Test => test,
+    };
+    Ok(Arc::new(Subset::new(all, indices)?))
+}
+
+/// A part of CamVid, by its list in `dir` or in the folder `camvid` there.
+pub(super) fn camvid(dir: &Path, part: Part) -> Result<MaskedImages> {
+    let inner = dir.join("camvid");
+    let list = match part {
+        Part::Train => "train.txt",
+        Part::Test => "test.txt",
+    };
+    let list = if inner.is_dir() { inner.join(list) } else { dir.join(list) };
+    let classes = CAMVID.map(str::to_owned).to_vec();
+    MaskedImages::new(&list, classes, IGNORE, Decoders { image: photo, mask })
+}
+
+/// A file's red, green and blue, upright.
+pub(crate) fn photo(path: &Path) -> Result<Image> {
+    decode(path, Channels::Rgb)
+}
+
+/// A file's greys, which are classes.
+fn mask(path: &Path) -> Result<Image> {
+    decode(path, Channels::Grey)
+}
+
+fn decode(path: &Path, channels: Channels) -> Result<Image> {
+    let picture = Picture::open(path, channels)?;
+    let [height, width] = picture.size();
+    Image::new(picture.planes(), [channels.count(), height, width])
+}
