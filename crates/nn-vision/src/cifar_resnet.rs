@@ -96,6 +96,7 @@ impl CifarResNet {
     /// # Errors
     /// If `vb` has the names with other shapes.
     pub fn new(cfg: &CifarResNetConfig, vb: VarBuilder) -> Result<Self> {
+        let stem = conv(3).build([cfg.in_channels, WIDTHS[0]], NAMES[0], vb.clone())?;
         let mut channels = WIDTHS[0];
         let mut stage = |n: usize| -> Result<Sequential> {
             let vb = vb.pp(format!("layer{}", n + 1));
@@ -109,11 +110,7 @@ impl CifarResNet {
             Ok(blocks)
         };
         let stages = [stage(0)?, stage(1)?, stage(2)?];
-        Ok(Self {
-            stem: conv(3).build([cfg.in_channels, WIDTHS[0]], NAMES[0], vb.clone())?,
-            stages,
-            linear: Linear::new(WIDTHS[2], cfg.num_classes, HEAD, vb.pp("linear"))?,
-        })
+        Ok(Self { stem, stages, linear: Linear::new(WIDTHS[2], cfg.num_classes, HEAD, vb.pp("linear"))? })
     }
 }
 

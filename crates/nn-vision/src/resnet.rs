@@ -187,6 +187,7 @@ pub(crate) struct Stages {
 
 impl Stages {
     pub(crate) fn new(cfg: &ResNetConfig, vb: VarBuilder) -> Result<Self> {
+        let stem = Unit { stride: 2, ..unit(7) }.build([cfg.in_channels, 64], NAMES[0], vb.clone())?;
         let (mut channels, mut dilation) = (64, 1);
         let mut stage = |n: usize| -> Result<Sequential> {
             let mut at = Place { width: WIDTHS[n], stride: 1, dilation };
@@ -206,7 +207,6 @@ impl Stages {
             Ok(blocks)
         };
         let stages = [stage(0)?, stage(1)?, stage(2)?, stage(3)?];
-        let stem = Unit { stride: 2, ..unit(7) }.build([cfg.in_channels, 64], NAMES[0], vb.clone())?;
         Ok(Self { stem, stages, channels })
     }
 

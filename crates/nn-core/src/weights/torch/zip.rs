@@ -69,7 +69,8 @@ fn files(source: &mut Box<dyn Source>, length: u64) -> Read<BTreeMap<String, Sto
     for n in 0..archive.len() {
         let file = archive.by_index_raw(n)?;
         let name = file.name()?.into_owned();
-        if file.enclosed_name().is_none() || name.split('/').any(|part| part == "..") {
+        let leaves = name.starts_with('/') || name.split('/').any(|part| part == "..");
+        if leaves || file.enclosed_name().is_none() {
             return Err(flaw(format!("{} is no name for a file in an archive", name.escape_debug())));
         }
         if file.encrypted()
