@@ -63,7 +63,7 @@ pub struct Pretrained {
 pub enum Origin {
     /// A file of torchvision: the name and `.pth`.
     Torchvision,
-    /// The Hugging Face hub, in the repository [`Pretrained::hub`].
+    /// The Hugging Face hub, in the repository that the row's `hub` names.
     Hub,
     /// A file of a repository on GitHub.
     GitHub {
