@@ -11,6 +11,7 @@ use nn_core::ctx::{Event, Observer};
 use nn_core::ops;
 use nn_core::weights::safetensors;
 use nn_layers::{Mlp, MlpConfig};
+use nn_vision::googlenet::AUXILIARY_WEIGHT;
 use nn_vision::{Entry, Network};
 use serde_json::Value;
 
@@ -66,14 +67,16 @@ pub fn real_data(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The mean cross-entropy of the main logits, which come first, and 0.3 times that of each auxiliary head.
+/// The mean cross-entropy of the main logits, which come first, and [`AUXILIARY_WEIGHT`] times that of each auxiliary head.
 ///
 /// # Errors
 /// If there are no logits, or they do not suit the labels.
 pub fn loss(all_logits: &[Tensor], labels: &Tensor) -> Result<Tensor> {
     let loss = |logits| ops::cross_entropy(logits, labels, ops::Reduction::Mean);
     let (main, auxiliary) = all_logits.split_first().expect("a network has a head");
-    auxiliary.iter().try_fold(loss(main)?, |sum, logits| ops::add(&sum, &ops::scale(&loss(logits)?, 0.3)?))
+    auxiliary
+        .iter()
+        .try_fold(loss(main)?, |sum, logits| ops::add(&sum, &ops::scale(&loss(logits)?, AUXILIARY_WEIGHT)?))
 }
 
 /// Keeps the output of every layer by its path.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
-use nn_core::testing::assert_close;
+use nn_core::testing::{assert_close, is_direct};
 use nn_core::{Ctx, Layer, ParamStore};
 use nn_tests::reference::{self, Pool, compare, compare_gradients, shapes};
 use nn_tests::{golden, large, loss};
 use nn_vision::googlenet::{GOOGLENET, GoogLeNet, GoogLeNetConfig};
 use nn_vision::inception::{INCEPTION_V3, InceptionV3, InceptionV3Config};
 use nn_vision::resnet::{RESNET50, Reach, ResNet, ResNetConfig};
+use nn_vision::vit::{Pooling, VIT_T_16, Vit, VitConfig};
 use nn_vision::{Classifier, Entry, Network};
 use serde_json::Value;
 
@@ -178,5 +179,21 @@ fn a_dilated_resnet_keeps_the_stride_of_its_second_stage() -> Result<()> {
     let features = model.features(&image, &Ctx::eval())?;
     let shapes: Vec<&[usize]> = features.iter().map(Tensor::dims).collect();
     assert_eq!(shapes, [[1, 256, 17, 16], [1, 512, 9, 8], [1, 1024, 9, 8], [1, 2048, 9, 8]]);
+    Ok(())
+}
+
+/// No reference has this pooling with torchvision's names.
+#[test]
+fn a_vit_without_a_class_token_reads_the_mean_of_all_patches() -> Result<()> {
+    let store = ParamStore::blank();
+    let cfg = VitConfig { pooling: Pooling::Mean, ..VIT_T_16 };
+    let model = Vit::new(&cfg, store.vb(DType::F32, &Device::Cpu))?;
+    let pool = Pool::default();
+    pool.fill(&store, 1.0)?;
+    let images = pool.draw("images", &[2, 3, 32, 48], [0.0, 1.0])?;
+    let patches = model.features(&images, &Ctx::eval())?.pop().expect("the last layer's");
+    assert_eq!(patches.dims(), [2, 192, 2, 3]);
+    assert_close(&model.embed(&images, &Ctx::eval())?, &patches.mean((2, 3))?, 1e-5, 1e-5)?;
+    assert!(is_direct(&model.call(&images, &Ctx::train(1))?));
     Ok(())
 }

@@ -26,7 +26,9 @@ pub trait Unit: Copy + Debug + Default + Send + Sync + 'static {
     fn gates(self) -> usize;
 
     /// How outputs are made of what the units give, if they are not that itself.
-    fn projection(self, hidden: usize) -> Option<ProjectionNames>;
+    fn projection(self, _hidden: usize) -> Option<ProjectionNames> {
+        None
+    }
 
     /// All outputs `[B, T, P]` of one direction of one layer for `x [B, T, I]`, and the state after them.
     ///

@@ -10,7 +10,7 @@ mod encoder;
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
-use nn_core::ops::{self, AdaptiveAvgPool1d};
+use nn_core::ops::{self, OverTime};
 use nn_core::weights::NameMap;
 use nn_core::{Ctx, Layer, ParamStore, Through, ensure};
 use nn_layers::{Bias, Conv2d, Conv2dConfig, Linear, LinearConfig, normal};
@@ -214,7 +214,7 @@ impl Vit {
     fn read(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
         let tokens = self.map(x, ctx)?.through("encoder", &self.encoder, ctx)?; // [B, T, width]
         match self.pooling {
-            Pooling::Mean => Ok(vec![mean_token(&tokens)?]),
+            Pooling::Mean => Ok(vec![ops::over_time(&tokens, None, OverTime::Mean)?]),
             Pooling::ClassToken | Pooling::Distilled => {
                 (0..self.heads.len()).map(|i| ops::select(&tokens, 1, i)).collect()
             }
@@ -271,14 +271,6 @@ impl Layer for Vit {
     fn call(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
         mean(&self.all_logits(x, ctx)?)
     }
-}
-
-/// `[B, T, width]` → `[B, width]`
-fn mean_token(tokens: &Tensor) -> Result<Tensor> {
-    ops::flatten(
-        &ops::adaptive_avg_pool1d(&ops::transpose(tokens, 1, 2)?, AdaptiveAvgPool1d { output: [1] })?,
-        1,
-    )
 }
 
 /// Of what one token or two gave.

@@ -235,16 +235,19 @@ impl Kernel<3> for Fused {
         };
         let [q, k, v] = xs;
         let all = detached(&Gradient(self.clone()), [q, k, v, y, dy, log_sums])?;
-        let mut first = 0;
-        let mut next = |x: &Tensor| {
-            let gradient = all.narrow(0, first, x.elem_count())?.reshape(x.dims());
-            first += x.elem_count();
-            gradient
-        };
-        let gradients = [next(q)?, next(k)?, next(v)?];
-        let mut wanted = xs.map(wants_gradient).into_iter();
-        Ok(gradients.map(|gradient| wanted.next().unwrap_or(false).then_some(gradient)))
+        gradients(&all, xs)
     }
+}
+
+/// Of `q`, `k` and `v`, where they are wanted; they lie in `all` one after the other.
+fn gradients(all: &Tensor, [q, k, v]: [&Tensor; 3]) -> Result<[Option<Tensor>; 3]> {
+    let mut first = 0;
+    let mut next = |x: &Tensor| {
+        let from = first;
+        first += x.elem_count();
+        wants_gradient(x).then(|| all.narrow(0, from, x.elem_count())?.reshape(x.dims())).transpose()
+    };
+    Ok([next(q)?, next(k)?, next(v)?])
 }
 
 /// The gradients of `q`, `k` and `v`, one after the other.

@@ -3,9 +3,9 @@
 //! Why not Candle's: a graph with an operation of Candle's in it has to take Candle's way back
 //! ([`backward`](crate::backward())).
 
-use candle_core::{Result, Shape, Storage, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply1, on_cpu, wants_gradient};
+use super::kernel::{Kernel, View, apply1, on_cpu, wants_gradient, with_all_views};
 use super::knot::Bundle;
 use crate::cpu::Element;
 use crate::cpu::blank::by_chunks;
@@ -44,7 +44,7 @@ pub fn concat<A: AsRef<Tensor>>(xs: &[A], axis: usize) -> Result<Tensor> {
         return Tensor::cat(&xs, axis);
     }
     let (zero, bundle) = Bundle::of(&xs)?;
-    let xs = xs.iter().map(|x| x.contiguous()).collect::<Result<_>>()?;
+    let xs = xs.into_iter().cloned().collect();
     apply1(Concat { xs, axis, bundle }, &zero)
 }
 
@@ -61,19 +61,15 @@ impl Kernel<1> for Concat {
     fn forward<T: Element>(&self, _zero: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
         let mut dims = self.xs[0].dims().to_vec();
         dims[self.axis] = self.xs.iter().map(|x| x.dims()[self.axis]).sum();
-        let lent: Vec<_> = self.xs.iter().map(Tensor::storage_and_layout).collect();
-        let mut parts = Vec::with_capacity(lent.len());
-        for (storage, layout) in &lent {
-            let Storage::Cpu(storage) = &**storage else {
-                unreachable!("kernels are for tensors on the CPU")
-            };
-            let row: usize = layout.dims()[self.axis..].iter().product();
-            parts.push((&storage.as_slice::<T>()?[layout.start_offset()..], row));
-        }
         let (count, row) = (dims.iter().product(), dims[self.axis..].iter().product::<usize>());
-        let y = by_chunks(count, row, count, |i, y| {
-            y.join(parts.iter().map(|&(data, row)| &data[i * row..][..row]));
-        });
+        let y = with_all_views(&self.xs, |xs| {
+            by_chunks(count, row, count, |i, y| {
+                y.join(xs.iter().map(|x| {
+                    let row: usize = x.dims[self.axis..].iter().product();
+                    &x.data[i * row..][..row]
+                }));
+            })
+        })?;
         Ok((y, dims.into()))
     }
 

@@ -150,17 +150,32 @@ pub(crate) fn with_views<T: Element, R, const N: usize>(
     with_strided(xs, |xs| f(xs.map(Strided::contiguous)))
 }
 
+/// [`with_views`] for any number of tensors.
+pub(crate) fn with_all_views<T: Element, R>(
+    xs: &[Tensor],
+    f: impl FnOnce(Vec<View<'_, T>>) -> R,
+) -> Result<R> {
+    let xs: Vec<&Tensor> = xs.iter().collect();
+    with_all_strided(&xs, |xs| f(xs.into_iter().map(Strided::contiguous).collect()))
+}
+
 fn with_strided<T: Element, R, const N: usize>(
     xs: [&Tensor; N],
     f: impl FnOnce([Strided<'_, T>; N]) -> R,
 ) -> Result<R> {
-    let borrowed = xs.map(Tensor::storage_and_layout);
-    let mut lent = Vec::with_capacity(N);
+    with_all_strided(&xs, |xs| {
+        let Ok(xs) = xs.try_into() else { unreachable!("one argument each") };
+        f(xs)
+    })
+}
+
+fn with_all_strided<T: Element, R>(xs: &[&Tensor], f: impl FnOnce(Vec<Strided<'_, T>>) -> R) -> Result<R> {
+    let borrowed: Vec<_> = xs.iter().map(|x| x.storage_and_layout()).collect();
+    let mut lent = Vec::with_capacity(xs.len());
     for (storage, layout) in &borrowed {
         let Storage::Cpu(storage) = &**storage else { unreachable!("kernels are for tensors on the CPU") };
         lent.push(Strided::new(storage, layout)?);
     }
-    let Ok(lent) = lent.try_into() else { unreachable!("one argument each") };
     Ok(f(lent))
 }
 

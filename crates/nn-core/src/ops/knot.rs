@@ -49,14 +49,8 @@ pub(crate) fn tie(a: &Tensor, b: &Tensor) -> Result<(Tensor, Tied)> {
 }
 
 /// One zero that depends on all of at least two tensors.
+#[derive(Clone)]
 pub(crate) struct Bundle(Vec<Tied>);
-
-// Not derived: a handover is shared, so this is too.
-impl Clone for Bundle {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
 
 impl Bundle {
     /// The bundle and its zero.

@@ -5,7 +5,7 @@
 use candle_core::{Result, Tensor};
 use nn_core::ops::{Nonlinearity, RecurrentOptions, RecurrentWeights, rnn};
 
-use super::{ProjectionNames, Unit};
+use super::Unit;
 use crate::{Cell, Recurrent, RecurrentConfig};
 
 /// Elman's network: see [`rnn`].
@@ -44,10 +44,6 @@ impl Unit for Elman {
 
     fn gates(self) -> usize {
         1
-    }
-
-    fn projection(self, _hidden: usize) -> Option<ProjectionNames> {
-        None
     }
 
     fn run(

@@ -5,7 +5,7 @@
 use candle_core::{Result, Tensor};
 use nn_core::ops::{RecurrentOptions, RecurrentWeights, gru};
 
-use super::{ProjectionNames, Unit};
+use super::Unit;
 use crate::{Cell, Recurrent, RecurrentConfig};
 
 /// Gated recurrent units: see [`gru`].
@@ -40,10 +40,6 @@ impl Unit for Gated {
 
     fn gates(self) -> usize {
         3
-    }
-
-    fn projection(self, _hidden: usize) -> Option<ProjectionNames> {
-        None
     }
 
     fn run(

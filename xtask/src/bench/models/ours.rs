@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use nn_core::{Ctx, Layer, ParamStore, Random, ops};
 use nn_train::{Optimizer, Rule, Sgd};
 use nn_vision::Network;
+use nn_vision::googlenet::AUXILIARY_WEIGHT;
 use tempfile::NamedTempFile;
 
 use super::rows::{Pass, Row};
@@ -23,9 +24,6 @@ pub(super) struct Ours {
     labels: Tensor,
     step: u64,
 }
-
-/// What the loss of an auxiliary head is multiplied by.
-const AUXILIARY_WEIGHT: f64 = 0.3;
 
 impl Ours {
     pub(super) fn new(row: Row) -> Result<Self> {
@@ -65,9 +63,7 @@ impl Ours {
         let began = Instant::now();
         for _ in 0..calls {
             match self.row.pass {
-                Pass::Inference => {
-                    drop(std::hint::black_box(self.model.call(&self.images.detach(), &Ctx::eval())?))
-                }
+                Pass::Inference => drop(std::hint::black_box(self.model.call(&self.images, &Ctx::eval())?)),
                 Pass::Training => self.train()?,
             }
         }

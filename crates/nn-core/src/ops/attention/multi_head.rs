@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::{Attention, Fused, scaled_dot_product_attention};
+use super::{Attention, Fused, gradients, scaled_dot_product_attention};
 use crate::cpu::Element;
 use crate::cpu::attention::{Heads, Passed};
 use crate::cpu::strided::gather;
@@ -117,13 +117,7 @@ impl Kernel<3> for SideBySide {
         };
         let [q, k, v] = xs;
         let all = detached(&Gradient(self.clone()), [q, k, v, y, dy, log_sums])?;
-        let mut first = 0;
-        let mut next = |x: &Tensor| {
-            let from = first;
-            first += x.elem_count();
-            wants_gradient(x).then(|| all.narrow(0, from, x.elem_count())?.reshape(x.dims())).transpose()
-        };
-        Ok([next(q)?, next(k)?, next(v)?])
+        gradients(&all, xs)
     }
 }
 
