@@ -149,21 +149,23 @@ impl DataName {
 }
 
 impl Plan {
-    /// Fills in the folder: the one given, else the plan's own, else the environment's. In absolute form, so that
-    /// a run finds it again from anywhere.
+    /// Fills in the folder, where there is one.
     pub(crate) fn locate(&mut self, given: Option<&Path>) {
         if self.name.is_drawn() {
             self.dir = None;
-            return;
+        } else {
+            locate(&mut self.dir, given);
         }
-        let dir = given.map(Path::to_owned).or_else(|| self.dir.take());
-        let dir = dir.or_else(|| std::env::var_os(DIRECTORY_VARIABLE).map(PathBuf::from));
-        self.dir = dir.map(|dir| std::path::absolute(&dir).unwrap_or(dir));
     }
 
     /// # Errors
     /// If a value is impossible; the message names its key.
     pub(crate) fn check(&self) -> Result<()> {
+        for (key, count) in [("train_examples", self.train_examples), ("test_examples", self.test_examples)] {
+            if count == Some(0) {
+                return Err(failed(format!("data.{key} must be at least 1, got 0")));
+            }
+        }
         for (key, share) in [("fraction", self.fraction), ("held_out", self.held_out)] {
             if let Some(share) = share.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
                 return Err(failed(format!("data.{key} must be in (0, 1], got {share}")));
@@ -240,7 +242,8 @@ impl Plan {
             DataName::Digits | DataName::Mnist => Ok(names(MNIST.classes)),
             DataName::FashionMnist => Ok(names(FASHION_MNIST.classes)),
             DataName::Camvid => Ok(names(&photos::CAMVID)),
-            _ => Ok(self.source(Part::Test)?.classes().to_vec()),
+            DataName::Folder | DataName::Hymenoptera => Ok(self.source(Part::Train)?.classes().to_vec()),
+            DataName::Cifar10 | DataName::Cifar100 => Ok(self.source(Part::Test)?.classes().to_vec()),
         }
     }
 
@@ -277,6 +280,28 @@ impl Plan {
         };
         Ok(dir)
     }
+}
+
+/// Fills in the folder of files: the one given, else a recipe's own, else the environment's. In absolute form, so that a
+/// run finds it again from anywhere.
+pub(crate) fn locate(dir: &mut Option<PathBuf>, given: Option<&Path>) {
+    let found = given.map(Path::to_owned).or_else(|| dir.take());
+    let found = found.or_else(|| std::env::var_os(DIRECTORY_VARIABLE).map(PathBuf::from));
+    *dir = found.map(|dir| std::path::absolute(&dir).unwrap_or(dir));
+}
+
+/// The folder of the files of `name`: the one called so in `dir`, or `dir` itself.
+///
+/// # Errors
+/// If no folder is given.
+#[expect(dead_code, reason = "for tasks of other data")]
+pub(crate) fn folder_of(dir: Option<&Path>, name: &str) -> Result<PathBuf> {
+    let Some(dir) = dir else {
+        return Err(failed(format!("where are the files of {name}?")))
+            .advise(format!("give their folder with --data-dir or {DIRECTORY_VARIABLE}"));
+    };
+    let inner = dir.join(name);
+    Ok(if inner.is_dir() { inner } else { dir.to_owned() })
 }
 
 fn read(name: DataName, dir: &Path, part: Part, plan: &Plan) -> candle_core::Result<Arc<dyn Source>> {

@@ -5,15 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
-use nn_core::{ParamStore, Random};
+use nn_core::Random;
 use nn_train::data::{Dataset, Loader, LoaderConfig, Part};
 use nn_train::{Figures, evaluate};
 use serde::Serialize;
 
 use crate::data::DataName;
 use crate::device::DeviceName;
+use crate::figures;
 use crate::output::{self, Align, Table, thousands};
-use crate::subject::Subject;
+use crate::subject::{self, Ready, Subject};
+use crate::task::Task;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -37,12 +39,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Images a step: enough to keep two cores busy, and little memory.
-const BATCH: usize = 250;
-
-/// Large images come in smaller batches.
-const PIXELS: usize = 16 * 3 * 224 * 224;
-
 #[derive(Serialize)]
 struct Outcome<'a> {
     model: &'a str,
@@ -54,38 +50,36 @@ struct Outcome<'a> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut subject = Subject::find(&args.subject, args.weights.as_deref())?;
-    subject.choose_data(args.data, args.data_dir.as_deref());
-    let device = args.device.open()?;
-    let input = subject.model.input();
-    let set = Arc::new(subject.data.open(Part::Test, input, None)?);
-    let model = subject.model.build(set.source().classes().len(), ParamStore::blank(), &device)?;
-    model.load(&subject.weights)?;
-    let batch_size = (PIXELS / input.iter().product::<usize>().max(1)).clamp(1, BATCH);
-    let config = LoaderConfig { batch_size, workers: subject.data.workers(), ..LoaderConfig::default() };
+    (subject::task(&args.subject)?.eval)(args)
+}
+
+pub(crate) fn run_task<T: Task>(args: &Args) -> Result<()> {
+    let mut subject = Subject::<T>::find(&args.subject, args.weights.as_deref())?;
+    subject.choose_data(args.data, args.data_dir.as_deref())?;
+    let Ready { recipe, known, model, weights } = subject.ready(args.device)?;
+    let set = Arc::new(T::open(&recipe, &known, Part::Test)?);
+    let (batch_size, workers) = (T::eval_batch(&recipe), T::workers(&recipe));
+    let config = LoaderConfig { batch_size, workers, ..LoaderConfig::default() };
     let loader = Loader::new(Arc::clone(&set), config, Random::new(0))?;
     let evaluation =
         evaluate(&loader, |_| ControlFlow::Continue(()), |batch, ctx| model.outcome(batch, ctx))?;
     let Some(evaluation) = evaluation else { unreachable!("nothing asks it to stop") };
+    let [name, data] = T::title(&recipe);
     let outcome = Outcome {
-        model: &subject.model.name,
-        weights: &subject.weights,
-        data: subject.data.name.facts().name,
+        model: &name,
+        weights: &weights,
+        data: &data,
         examples: set.len(),
         figures: evaluation.figures(),
     };
-    if args.json { output::json(&outcome) } else { output::line(show(&outcome)) }
+    if args.json { output::json(&outcome) } else { output::line(show(&outcome, T::EXAMPLES)) }
 }
 
-fn show(outcome: &Outcome<'_>) -> String {
+fn show(outcome: &Outcome<'_>, examples: &str) -> String {
     let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
     row("model", format!("{}, weights {}", outcome.model, outcome.weights.display()));
-    row("data", format!("{}, {} test images", outcome.data, thousands(outcome.examples as u64)));
-    let figures = outcome.figures;
-    for (name, share) in [("mean IoU", figures.mean_iou), ("accuracy", figures.accuracy)] {
-        share.into_iter().for_each(|share| row(name, format!("{:.2} %", 100.0 * share)));
-    }
-    row("loss", format!("{:.4}", outcome.figures.loss));
+    row("data", format!("{}, {} test {examples}", outcome.data, thousands(outcome.examples as u64)));
+    figures::rows(&outcome.figures).into_iter().for_each(|(name, value)| row(name, value));
     table.to_string()
 }

@@ -10,6 +10,7 @@ use crate::data::DataName;
 use crate::model::{self, Plan};
 use crate::output::{self, Align, Table, dims, thousands};
 use crate::recipe;
+use crate::task::Read;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -127,10 +128,10 @@ fn recipes() -> Result<Section> {
     let mut table = Table::new(&columns);
     let mut rows = Vec::new();
     for (name, text) in recipe::EMBEDDED {
-        let recipe = recipe::parse(text, name)?;
-        let (model, data, about) = (recipe.model.name, recipe.data.name.facts().name, recipe::about(text));
+        let Read { model, data, .. } = (recipe::task_of(text, name)?.read)(text, name)?;
+        let about = recipe::about(text);
         rows.push(json!({ "name": name, "model": model, "data": data, "about": about }));
-        table.row([(*name).to_owned(), model, data.to_owned(), about]);
+        table.row([(*name).to_owned(), model, data, about]);
     }
     Ok(Section { title: "recipes", table, json: rows.into() })
 }

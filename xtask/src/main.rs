@@ -12,6 +12,7 @@ mod device;
 mod diff;
 mod eval;
 mod failure;
+mod figures;
 mod forward;
 mod inspect;
 mod list;
@@ -23,6 +24,7 @@ mod recipe;
 mod sanitize;
 mod subject;
 mod summary;
+mod task;
 mod test;
 mod tidy;
 mod train;
@@ -54,7 +56,7 @@ enum Command {
     Train(train::Args),
     /// Measure loss and accuracy on a data set's test part
     Eval(eval::Args),
-    /// Classify picture files
+    /// Ask a trained model: what pictures show, how a text goes on
     Predict(predict::Args),
     /// Run raw tensors through a model once
     Forward(forward::Args),

@@ -1,218 +1,105 @@
-//! `predict`: the most probable classes of picture files.
-//!
-//! A picture of any size is prepared as the training images were. Photos are resized, cropped and normalised as the source
-//! of the weights says. All data sets of grey images show light things on black, so a picture whose edge is bright, ink
-//! on paper, is turned over; one of the model's own size is taken as it is, of others a digit is placed as MNIST places
-//! them, anything else fitted in with its proportions kept.
+//! `predict`: what a trained model makes of an input.
 
 mod photo;
+pub(crate) mod picture;
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use candle_core::Tensor;
-use nn_core::{Ctx, Layer, ParamStore, Random, ops};
-use nn_train::data::{Dataset, Example, ImageSet, Images, Target};
-use nn_vision::preprocess::{Channels, Picture};
-use serde::Serialize;
+use anyhow::Result;
 
-use crate::data::{self, DataName, photo};
+use crate::data::DataName;
 use crate::device::DeviceName;
-use crate::failure::{self, failed};
-use crate::model::Model;
-use crate::output::{self, Align, Table};
-use crate::subject::Subject;
+use crate::failure::failed;
+use crate::subject;
 
-use self::photo::Source;
+const EXAMPLES: &str = "Examples:
+  cargo xtask predict runs/lenet5-mnist digit.png
+  cargo xtask predict mobilenet_v2 --weights mobilenet_v2.safetensors dog.jpg cat.jpg
+  cargo xtask predict runs/sentiment-lstm-rt-polarity \"a film that surprises\"
+  cargo xtask predict runs/char-lstm-tinyshakespeare \"ROMEO:\" --seed 7 --temperature 0.8";
 
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A run's folder, or a model's name with --weights
     #[arg(value_name = "RUN_OR_MODEL")]
-    subject: String,
-    /// Pictures: PNG, JPEG, BMP, GIF or WebP, of any size
+    pub(crate) subject: String,
+    /// What the model is asked about: picture files (PNG, JPEG, BMP, GIF or WebP, of any size), or texts in quotes
     #[arg(required = true, value_name = "INPUT")]
-    inputs: Vec<PathBuf>,
+    pub(crate) inputs: Vec<OsString>,
     /// Weights, safetensors or PyTorch's [default: the run's best]
     #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
+    pub(crate) weights: Option<PathBuf>,
     /// Data set the model was trained on: its classes and normalisation [default: the run's, or digits]
     #[arg(long, value_enum, value_name = "NAME")]
-    data: Option<DataName>,
+    pub(crate) data: Option<DataName>,
     /// Where the weights come from, see `cargo xtask list pretrained`: their classes and normalisation [default: told by
     /// the file's name or content]
     #[arg(long, value_name = "NAME", conflicts_with = "data")]
-    source: Option<String>,
+    pub(crate) source: Option<String>,
     /// Classes to show, most probable first
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
+    pub(crate) top: u32,
     /// Where to compute
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
-    device: DeviceName,
-    /// Print one JSON document: [{file, predictions: [{class, label, probability}]}]
+    pub(crate) device: DeviceName,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
+    /// Print one JSON document: an array with an object for each input
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
-#[derive(Serialize)]
-struct Answer<'a> {
-    file: String,
-    predictions: Vec<Prediction<'a>>,
+/// How a text goes on, for models that write; nothing is said by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, clap::Args)]
+#[command(next_help_heading = "For models that write")]
+pub(crate) struct Sampling {
+    /// What the draws come from [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Below 1, likely continuations become likelier [default: 1]
+    #[arg(long, value_name = "X")]
+    pub(crate) temperature: Option<f64>,
+    /// Draw from the K likeliest tokens alone
+    #[arg(long, value_name = "K")]
+    pub(crate) top_k: Option<usize>,
+    /// Draw from the likeliest tokens that together have this probability
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f64>,
+    /// Tokens to write at most [default: the task's]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_length: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct Prediction<'a> {
-    class: usize,
-    label: &'a str,
-    probability: f32,
-}
-
-/// Prints what it can; files that are no pictures are reported together, as the error.
-pub(crate) fn run(args: &Args) -> Result<()> {
-    let (model, reader) = open(args)?;
-    let labels = reader.labels();
-    let (mut answers, mut bad) = (Vec::new(), Vec::new());
-    for path in &args.inputs {
-        match reader.read(path) {
-            Ok(input) => {
-                let probabilities = probabilities(&model, &input);
-                let probabilities =
-                    probabilities.with_context(|| format!("cannot classify {}", path.display()))?;
-                let predictions = best(&probabilities, &labels, args.top as usize);
-                answers.push(Answer { file: path.display().to_string(), predictions });
-            }
-            Err(error) => bad.push(error),
+impl Sampling {
+    /// # Errors
+    /// If there is an option: `task` does not write.
+    pub(crate) fn refuse(&self, task: &str) -> Result<()> {
+        if *self == Self::default() {
+            return Ok(());
         }
-    }
-    if args.json {
-        output::json(&answers)?;
-    } else if !answers.is_empty() {
-        output::line(show(&answers))?;
-    }
-    let (count, all) = (bad.len(), args.inputs.len());
-    match bad.into_iter().reduce(|all, next| failed(format!("{all}\n{next}"))) {
-        None => Ok(()),
-        Some(error) if all == 1 => Err(error),
-        Some(error) => Err(error.context(format!("{count} of {all} files could not be read as pictures"))),
+        Err(failed(format!(
+            "--seed, --temperature, --top-k, --top-p and --max-length are for models that write, not for {task}"
+        )))
     }
 }
 
-/// The model with its weights, and how its pictures are read.
-fn open(args: &Args) -> Result<(Model, Reader)> {
-    let mut subject = Subject::find(&args.subject, args.weights.as_deref())?;
-    let device = args.device.open()?;
-    let of_a_run = Path::new(&args.subject).is_dir();
-    let source = match args.data {
-        None if !of_a_run => Source::find(&subject.model.name, args.source.as_deref(), &subject.weights)?,
-        _ => None,
-    };
-    if let (Some(name), None) = (&args.source, &source) {
-        return Err(failed(format!("--source {name}: {} was not trained on photos", args.subject)));
-    }
-    subject.choose_data(args.data, None);
-    let (model, reader) = match source {
-        Some(source) => {
-            source.note();
-            (source.build(&device)?, Reader::Photo(source))
-        }
-        None => {
-            let classes = subject.classes()?;
-            let model = subject.model.build(classes.len(), ParamStore::blank(), &device)?;
-            let (data, size) = (subject.data.clone(), subject.model.input());
-            (model, Reader::Like { data, size, classes })
-        }
-    };
-    model.load(&subject.weights)?;
-    Ok((model, reader))
-}
-
-/// How a picture becomes an input.
-enum Reader {
-    /// As the weights' source says.
-    Photo(Source),
-    /// As the images of a data set are, `[C, H, W]`.
-    Like { data: data::Plan, size: [usize; 3], classes: Vec<String> },
-}
-
-impl Reader {
-    fn labels(&self) -> Vec<&str> {
-        match self {
-            Self::Photo(source) => source.labels().to_vec(),
-            Self::Like { classes, .. } => classes.iter().map(String::as_str).collect(),
-        }
-    }
-
-    /// `[1, C, H, W]`
-    fn read(&self, path: &Path) -> Result<Tensor> {
-        match self {
-            Self::Photo(source) => source.read(path),
-            Self::Like { data, size, classes } => {
-                let images = Images { pixels: read_like(path, data, *size)?, size: *size };
-                let set = ImageSet::new(images, vec![0], classes.clone(), &data.normalise())?;
-                Ok(set.batch(&[0], Random::new(0))?.inputs)
-            }
-        }
-    }
-}
-
-/// The picture as the training images are: their size, light on dark; `[C, H, W]`.
-fn read_like(path: &Path, like: &data::Plan, size: [usize; 3]) -> Result<Vec<u8>> {
-    let [c, h, w] = size;
-    let read = || {
-        if c == 3 {
-            let example = Example { image: photo(path)?, target: Target::Class(0) };
-            return Ok(like.fit(size).apply(example)?.image.pixels().to_vec());
-        }
-        let picture = Picture::open(path, Channels::of(c)?)?;
-        let picture = match like.name {
-            _ if picture.size() == [h, w] => picture.light_on_dark(),
-            DataName::Digits | DataName::Mnist => picture.digit([h, w])?,
-            _ => picture.fit([h, w])?.light_on_dark(),
+impl Args {
+    /// The inputs as texts.
+    ///
+    /// # Errors
+    /// If one is no UTF-8.
+    #[expect(dead_code, reason = "for tasks that read texts")]
+    pub(crate) fn texts<'a>(&'a self) -> Result<Vec<&'a str>> {
+        let text = |(n, input): (usize, &'a OsString)| {
+            let no_text = || failed(format!("input {}: {} is no UTF-8", n + 1, input.display()));
+            input.to_str().ok_or_else(no_text)
         };
-        Ok(picture.planes())
-    };
-    // The message alone: it names the file, and several are shown together.
-    read().map_err(|e: candle_core::Error| failed(failure::without_backtrace(&e.to_string()).to_owned()))
-}
-
-/// Of each class, for the one image of the input.
-fn probabilities(model: &Model, input: &Tensor) -> Result<Vec<f32>> {
-    let logits = model.layer.call(&input.to_device(&model.device)?, &Ctx::eval())?; // [1, classes]
-    Ok(ops::softmax(&logits, 1)?.squeeze(0)?.to_vec1()?)
-}
-
-/// The `k` most probable classes; of equals the first.
-fn best<'a>(probabilities: &[f32], labels: &[&'a str], k: usize) -> Vec<Prediction<'a>> {
-    let all = probabilities.iter().zip(labels).enumerate();
-    let mut all: Vec<_> =
-        all.map(|(class, (&probability, label))| Prediction { class, label, probability }).collect();
-    all.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    all.truncate(k);
-    all
-}
-
-fn show(answers: &[Answer<'_>]) -> String {
-    let mut table =
-        Table::new(&[("file", Align::Left), ("class", Align::Left), ("probability", Align::Right)]);
-    for answer in answers {
-        for (i, prediction) in answer.predictions.iter().enumerate() {
-            let file = if i == 0 { answer.file.clone() } else { String::new() };
-            let percent = format!("{:.2} %", 100.0 * prediction.probability);
-            table.row([file, prediction.label.to_owned(), percent]);
-        }
+        self.inputs.iter().enumerate().map(text).collect()
     }
-    table.to_string()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_best_come_first_and_ties_in_order() {
-        let classes = ["a", "b", "c"];
-        let names = |p: &[f32], k| best(p, &classes, k).iter().map(|p| p.label).collect::<String>();
-        assert_eq!(names(&[0.2, 0.5, 0.3], 2), "bc");
-        assert_eq!(names(&[0.3, 0.3, 0.4], 9), "cab");
-    }
+pub(crate) fn run(args: &Args) -> Result<()> {
+    (subject::task(&args.subject)?.predict)(args)
 }

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nn_train::Event;
 use nn_train::event::{Epoch, Step};
 
+use crate::figures::{extra, percent as percent_of};
 use crate::output::{duration, note, thousands};
 
 /// Between two lines within an epoch where there is no bar.
@@ -20,21 +21,23 @@ pub(crate) struct Progress {
     /// Where standard error is a terminal.
     bar: Option<ProgressBar>,
     epochs: u64,
-    /// Images in an epoch.
+    /// Examples in an epoch.
     examples: u64,
+    /// What several of them are called.
+    noun: &'static str,
     batches: u64,
     spoke: Instant,
 }
 
 impl Progress {
-    /// For a run of `epochs` passes over `examples` images.
-    pub(crate) fn new(epochs: u64, examples: usize) -> Self {
+    /// For a run of `epochs` passes over so many examples, which are called `noun`.
+    pub(crate) fn new(epochs: u64, examples: usize, noun: &'static str) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("  {prefix}  {bar:24.cyan/black.bright}  {wide_msg}");
             let Ok(style) = style else { unreachable!("a template that is right") };
             ProgressBar::new(0).with_style(style.progress_chars("━╸─"))
         });
-        Self { bar, epochs, examples: examples as u64, batches: 0, spoke: Instant::now() }
+        Self { bar, epochs, examples: examples as u64, noun, batches: 0, spoke: Instant::now() }
     }
 
     /// Shows what happened.
@@ -55,7 +58,7 @@ impl Progress {
                     bar.set_message(format!("testing, {:.0} %", percent(*batch, *batches)));
                 }
             }
-            Event::Epoch(epoch) => self.line(&row(epoch)),
+            Event::Epoch(epoch) => self.line(&row(epoch, self.noun)),
             Event::Finished { .. } | Event::Diverged { .. } => self.end(),
             _ => {}
         }
@@ -100,10 +103,10 @@ impl Progress {
             step.so_far.accuracy.map_or(String::new(), |a| format!("  accuracy {:.1} %", 100.0 * a));
         let speed = step.examples_per_second;
         let of_epoch = 1.0 - step.batch as f64 / self.batches.max(1) as f64;
-        let images = ((self.epochs - step.epoch) as f64 + of_epoch) * self.examples as f64;
-        let left = clock(images / speed.max(1e-9));
+        let examples = ((self.epochs - step.epoch) as f64 + of_epoch) * self.examples as f64;
+        let left = clock(examples / speed.max(1e-9));
         let loss = step.so_far.loss;
-        format!("loss {loss:.4}{accuracy}  {} images/s  {left} left", thousands(speed as u64))
+        format!("loss {loss:.4}{accuracy}  {} {}/s  {left} left", thousands(speed as u64), self.noun)
     }
 }
 
@@ -118,15 +121,20 @@ fn clock(seconds: f64) -> String {
 }
 
 /// The head of the table that [`row`] continues.
-pub(crate) const HEAD: &str = "  epoch  train loss  accuracy  test loss  accuracy  images/s      time";
+pub(crate) fn head(noun: &str) -> String {
+    let speed = format!("{noun}/s");
+    format!("  epoch  train loss  accuracy  test loss  accuracy  {speed:>8}      time")
+}
 
 /// An epoch's line; `best` says that its weights are the ones kept so far.
-fn row(epoch: &Epoch) -> String {
-    let accuracy = |a: Option<f64>| a.map_or(String::new(), |a| format!("{:.2} %", 100.0 * a));
+fn row(epoch: &Epoch, noun: &str) -> String {
+    let accuracy = |a: Option<f64>| a.map_or(String::new(), percent_of);
     let best = if epoch.best { "  best" } else { "" };
-    let iou = epoch.eval.mean_iou.map_or(String::new(), |iou| format!("  mean IoU {:.2} %", 100.0 * iou));
+    let extra: String =
+        extra(&epoch.eval).into_iter().map(|(name, value)| format!("  {name} {value}")).collect();
+    let width = (noun.len() + 2).max(8);
     format!(
-        "  {:>5}  {:>10.4}  {:>8}  {:>9.4}  {:>8}  {:>8}  {:>8}{iou}{best}",
+        "  {:>5}  {:>10.4}  {:>8}  {:>9.4}  {:>8}  {:>width$}  {:>8}{extra}{best}",
         epoch.epoch,
         epoch.train.loss,
         accuracy(epoch.train.accuracy),
@@ -157,10 +165,12 @@ mod tests {
             examples_per_second: 12_345.6,
             confusion: None,
         };
-        let line = row(&epoch);
-        assert_eq!(line.chars().count(), HEAD.chars().count());
+        let line = row(&epoch, "images");
+        assert_eq!(line.chars().count(), head("images").chars().count());
         assert_eq!(line, "      3      0.4123   87.12 %     0.1000  100.00 %    12,345     8.0 s");
-        assert!(row(&Epoch { best: true, ..epoch }).ends_with("  best"));
+        assert!(row(&Epoch { best: true, ..epoch.clone() }, "images").ends_with("  best"));
+        let long = row(&epoch, "sentences");
+        assert_eq!(long.chars().count(), head("sentences").chars().count());
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! Recipes: everything a training run is told, as TOML, and how command-line options change it.
 
+mod setting;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nn_train::augment::Augment;
 use nn_train::trainer::Cadence;
 use nn_train::{FitConfig, Norms, Rule, Schedule};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::{Spanned, Table};
 
 use crate::device::DeviceName;
 use crate::failure::{self, Advise, failed};
+use crate::task::{Entry, Task};
 use crate::transfer::Frozen;
-use crate::{data, model};
+
+pub(crate) use self::setting::Setting;
 
 /// The recipes in this program, by name.
 pub(crate) const EMBEDDED: &[(&str, &str)] = &[
@@ -26,15 +30,18 @@ pub(crate) const EMBEDDED: &[(&str, &str)] = &[
     ("fcn_mobilenet_v2-camvid", include_str!("../recipes/fcn_mobilenet_v2-camvid.toml")),
 ];
 
-/// A training run; what a table leaves out takes its default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Recipe {
-    pub(crate) model: model::Plan,
+/// A training run; what a table leaves out takes its default. The task says what `[model]`, `[data]` and `[augment]` hold.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, bound = "")]
+pub(crate) struct Recipe<T: Task> {
+    /// The task's name; pictures need none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    task: Option<String>,
+    pub(crate) model: T::Model,
     #[serde(default)]
-    pub(crate) data: data::Plan,
+    pub(crate) data: T::Data,
     #[serde(default, skip_serializing_if = "is_default")]
-    pub(crate) augment: Augment,
+    pub(crate) augment: T::Augment,
     #[serde(default)]
     pub(crate) train: Train,
     #[serde(default)]
@@ -43,8 +50,14 @@ pub(crate) struct Recipe {
     pub(crate) schedule: Schedule,
 }
 
-fn is_default(augment: &Augment) -> bool {
-    *augment == Augment::default()
+/// A table that must be empty: the task has nothing to say there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "for tasks without augmentation")]
+pub(crate) struct Nothing {}
+
+fn is_default<A: Default + PartialEq>(table: &A) -> bool {
+    *table == A::default()
 }
 
 /// The `[train]` table.
@@ -102,81 +115,46 @@ impl Default for Train {
     }
 }
 
-/// A key given on the command line.
-#[derive(Clone, Debug)]
-pub(crate) struct Setting {
-    /// As the person typed it, for messages.
-    pub(crate) typed: String,
-    /// `train.epochs`
-    pub(crate) key: String,
-    /// TOML, or a bare word that is taken as a string.
-    pub(crate) value: String,
+/// A recipe's name and text: of the program's own, or of the file at a path.
+pub(crate) fn find(name: &str) -> Result<(String, String)> {
+    if let Some((name, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) {
+        return Ok(((*name).to_owned(), (*text).to_owned()));
+    }
+    let path = Path::new(name);
+    if path.is_file() {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read the recipe {name}"))?;
+        let stem = path.file_stem().map_or_else(|| name.to_owned(), |s| s.to_string_lossy().into_owned());
+        return Ok((stem, text));
+    }
+    let known: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
+    if name.contains(['/', '\\']) || name.ends_with(".toml") {
+        return Err(failed(format!("there is no recipe file {name}")))
+            .advise(format!("recipes by name are {}", known.join(", ")));
+    }
+    Err(failure::unknown("recipe", name, &known))
 }
 
-impl Setting {
-    /// From `--set key=value`.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((key, value)) if !key.trim().is_empty() => Ok(Self {
-                typed: format!("--set {text}"),
-                key: key.trim().to_owned(),
-                value: value.trim().to_owned(),
-            }),
-            _ => Err("it must be key=value, for example train.epochs=3".to_owned()),
-        }
+/// The task that a recipe says it is for: pictures, if it says nothing.
+///
+/// # Errors
+/// If there is no such task; the message gives line and column.
+pub(crate) fn task_of(text: &str, origin: &str) -> Result<&'static Entry> {
+    #[derive(Deserialize)]
+    struct Peek {
+        task: Option<Spanned<String>>,
     }
-
-    /// From an option that has a key's meaning.
-    pub(crate) fn option(option: &str, key: &str, value: impl ToString) -> Self {
-        let value = value.to_string();
-        Self { typed: format!("{option} {value}"), key: key.to_owned(), value }
-    }
-
-    fn value(&self) -> Value {
-        let parsed = toml::from_str::<Table>(&format!("v = {}", self.value)).ok();
-        let parsed = parsed.filter(|table| table.len() == 1).and_then(|mut table| table.remove("v"));
-        parsed.unwrap_or_else(|| Value::String(self.value.clone()))
-    }
-
-    /// Puts the value into its place. Another `kind` starts from that kind's defaults, because the keys beside it
-    /// belong to the old one.
-    fn apply(&self, table: &mut Table) -> Result<()> {
-        let mut parts: Vec<&str> = self.key.split('.').collect();
-        let Some(last) = parts.pop() else { unreachable!("split gives at least one part") };
-        let mut here = table;
-        for part in parts {
-            let entry = here.entry(part).or_insert_with(|| Value::Table(Table::new()));
-            let Value::Table(inside) = entry else {
-                return Err(failed(format!("{}: `{part}` is a value, not a table", self.typed)));
-            };
-            here = inside;
-        }
-        if last == "kind" && here.get(last).is_some_and(|old| *old != self.value()) {
-            here.clear();
-        }
-        here.insert(last.to_owned(), self.value());
-        Ok(())
-    }
+    // What is wrong elsewhere is said when the whole is read.
+    let task = toml::from_str::<Peek>(text).ok().and_then(|peek| peek.task);
+    let Some(task) = task else { return Ok(Entry::pictures()) };
+    Entry::find(task.get_ref()).with_context(|| place(text, origin, Some(task.span())))
 }
 
-impl Recipe {
-    /// A recipe's name and text: of the program's own, or of the file at a path.
-    pub(crate) fn find(name: &str) -> Result<(String, String)> {
-        if let Some((name, text)) = EMBEDDED.iter().find(|(known, _)| *known == name) {
-            return Ok(((*name).to_owned(), (*text).to_owned()));
-        }
-        let path = Path::new(name);
-        if path.is_file() {
-            let text = fs::read_to_string(path).with_context(|| format!("cannot read the recipe {name}"))?;
-            let stem = path.file_stem().map_or_else(|| name.to_owned(), |s| s.to_string_lossy().into_owned());
-            return Ok((stem, text));
-        }
-        let known: Vec<&str> = EMBEDDED.iter().map(|(name, _)| *name).collect();
-        if name.contains(['/', '\\']) || name.ends_with(".toml") {
-            return Err(failed(format!("there is no recipe file {name}")))
-                .advise(format!("recipes by name are {}", known.join(", ")));
-        }
-        Err(failure::unknown("recipe", name, &known))
+impl<T: Task> Recipe<T> {
+    /// The model with everything else as it is by default.
+    pub(crate) fn of(model: T::Model) -> Self {
+        let (train, optimizer, schedule) = (Train::default(), Rule::default(), Schedule::default());
+        let (data, augment) = (T::Data::default(), T::Augment::default());
+        Self { task: None, model, data, augment, train, optimizer, schedule }
     }
 
     /// The recipe in `text`, changed by `settings` in their order. `origin` is what messages call the text.
@@ -190,7 +168,7 @@ impl Recipe {
         let mut outcome = Ok(recipe);
         for setting in settings {
             setting.apply(&mut table)?;
-            outcome = Self::deserialize(table.clone());
+            outcome = table.clone().try_into::<Self>();
             // Where a later option mends what an earlier one broke, nobody is to blame.
             match &outcome {
                 Ok(_) => culprit = None,
@@ -208,9 +186,10 @@ impl Recipe {
             ("train.epochs", self.train.epochs),
             ("train.batch_size", self.train.batch_size as u64),
             ("train.log_every", self.train.log_every),
-            ("data.train_examples", self.data.train_examples.unwrap_or(1) as u64),
-            ("data.test_examples", self.data.test_examples.unwrap_or(1) as u64),
         ];
+        if let Some(task) = self.task.as_ref().filter(|task| *task != T::NAME) {
+            return Err(failed(format!("task: the recipe is for {}, not for {task}", T::NAME)));
+        }
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(failed(format!("{key} must be at least 1, got 0")));
         }
@@ -227,15 +206,19 @@ impl Recipe {
         if !(factor.is_finite() && factor >= 0.0) {
             return Err(failed(format!("train.backbone_lr must be 0 or more, got {factor}")));
         }
-        self.data.check()?;
-        self.augment.check().context("[augment] cannot be followed")?;
+        if !T::FREEZES && (self.train.freeze != Frozen::None || factor != 1.0) {
+            return Err(failed(format!(
+                "train.freeze and train.backbone_lr are for pictures, not for {}",
+                T::NAME
+            )));
+        }
         let lr = self.schedule.lr;
         if !(lr.is_finite() && lr > 0.0) {
             return Err(failed(format!("schedule.lr must be above 0, got {lr}")));
         }
         self.schedule.check().context("[schedule] cannot be followed")?;
         self.optimizer.check().context("[optimizer] cannot be followed")?;
-        self.model.check()
+        T::check(self)
     }
 
     /// What the training loop is told.
@@ -266,16 +249,17 @@ impl Recipe {
 ///
 /// # Errors
 /// If it is no TOML, has an unknown key or a value of the wrong type; the message gives line and column.
-pub(crate) fn parse(text: &str, origin: &str) -> Result<Recipe> {
-    toml::from_str(text).or_else(|e: toml::de::Error| {
-        let place = e.span().map_or(String::new(), |span| {
-            let before = &text[..span.start.min(text.len())];
-            let line = before.matches('\n').count() + 1;
-            let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
-            format!(":{line}:{column}")
-        });
-        explain(&format!("{origin}{place}"), e.message())
-    })
+pub(crate) fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
+    toml::from_str(text).or_else(|e: toml::de::Error| explain(&place(text, origin, e.span()), e.message()))
+}
+
+/// `origin:line:column` of the beginning of `span`.
+fn place(text: &str, origin: &str, span: Option<std::ops::Range<usize>>) -> String {
+    let Some(span) = span else { return origin.to_owned() };
+    let before = &text[..span.start.min(text.len())];
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
+    format!("{origin}:{line}:{column}")
 }
 
 /// What the first comment says the recipe does.
@@ -305,7 +289,7 @@ fn explain<T>(place: &str, message: &str) -> Result<T> {
     let words = words.split(", expected one of").next().filter(|_| unknown).unwrap_or(&words).to_owned();
     let error = Err(failed(format!("{place}: {words}")));
     match near {
-        _ if !unknown => error,
+        _ if !unknown || known.is_empty() => error,
         Some(near) => error.advise(format!("did you mean `{near}`? There are {}", known.join(", "))),
         None => error.advise(format!("there are {}", known.join(", "))),
     }
@@ -314,6 +298,8 @@ fn explain<T>(place: &str, message: &str) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::DataName;
+    use crate::task::Pictures;
 
     const SMALL: &str = "# A test.\n[model]\nname = \"lenet5\"\n\n[train]\nepochs = 2\n";
 
@@ -322,18 +308,18 @@ mod tests {
     }
 
     fn complaint(text: &str, sets: &[&str]) -> String {
-        let resolved = Recipe::resolve(text, "my.toml", &settings(sets)).and_then(|r| r.check());
-        failure::report(&resolved.expect_err("something is wrong"))
+        let resolved = Recipe::<Pictures>::resolve(text, "my.toml", &settings(sets)).and_then(|r| r.check());
+        failure::report(&resolved.err().expect("something is wrong"))
     }
 
     #[test]
     fn embedded_recipes_are_right_and_describe_themselves() -> Result<()> {
         for (name, text) in EMBEDDED {
-            let recipe = parse(text, name)?;
-            recipe.check()?;
             assert!(text.starts_with("# ") && about(text).len() > 10, "{name}");
-            let again = parse(&recipe.to_toml()?, name)?;
-            assert_eq!(again, recipe, "{name}");
+            let task = task_of(text, name)?;
+            let written = (task.read)(text, name)?.text;
+            assert_eq!(task_of(&written, name)?.name, task.name, "{name}");
+            assert_eq!((task.read)(&written, name)?.text, written, "{name}");
         }
         Ok(())
     }
@@ -363,6 +349,8 @@ mod tests {
         assert!(error.contains("my.toml:") && error.contains("did you mean `sgd`?"), "{error}");
         let error = complaint("[optimizer]\nkind = \"sgd\"\n", &[]);
         assert!(error.contains("missing key `model`"), "{error}");
+        let error = failure::report(&task_of("\ntask = \"picture\"\n", "my.toml").expect_err("no such task"));
+        assert!(error.contains("my.toml:2:8") && error.contains("did you mean `pictures`?"), "{error}");
         let error = complaint("[model\n", &[]);
         assert!(error.contains("my.toml:1:"), "{error}");
     }
@@ -371,9 +359,9 @@ mod tests {
     fn settings_override_and_are_blamed() -> Result<()> {
         let sets = ["train.epochs=5", "data.name=mnist", "schedule.lr=1", "optimizer.momentum=0.5"];
         let text = format!("{SMALL}[optimizer]\nkind = \"sgd\"\nnesterov = true\n");
-        let recipe = Recipe::resolve(&text, "x", &settings(&sets))?;
+        let recipe = Recipe::<Pictures>::resolve(&text, "x", &settings(&sets))?;
         assert_eq!((recipe.train.epochs, recipe.schedule.lr), (5, 1.0));
-        assert_eq!(recipe.data.name, data::DataName::Mnist);
+        assert_eq!(recipe.data.name, DataName::Mnist);
         let error = complaint(SMALL, &["train.epochs=3", "train.epoch=2"]);
         assert!(error.starts_with("error: --set train.epoch=2: unknown key `epoch`"), "{error}");
         let error = complaint(SMALL, &["train.epochs.x=2"]);
@@ -387,12 +375,12 @@ mod tests {
     #[test]
     fn another_kind_starts_from_its_own_defaults() -> Result<()> {
         let text = format!("{SMALL}[optimizer]\nkind = \"sgd\"\nmomentum = 0.9\n");
-        let recipe = Recipe::resolve(&text, "x", &settings(&["optimizer.kind=adam"]))?;
+        let recipe = Recipe::<Pictures>::resolve(&text, "x", &settings(&["optimizer.kind=adam"]))?;
         assert_eq!(recipe.optimizer, Rule::Adam(nn_train::Adam::default()));
         // Between the first option and the last the table is not whole; only the end counts.
         let text = format!("{text}[schedule]\nlr = 0.1\n");
         let steps = ["schedule.decay.kind=step", "schedule.decay.every=2", "schedule.decay.factor=0.5"];
-        Recipe::resolve(&text, "x", &settings(&steps))?;
+        Recipe::<Pictures>::resolve(&text, "x", &settings(&steps))?;
         let error = complaint(&text, &steps[..2]);
         assert!(error.contains("--set schedule.decay.kind=step") && error.contains("factor"), "{error}");
         Ok(())
@@ -426,12 +414,12 @@ mod tests {
 
     #[test]
     fn unknown_recipes_are_explained() {
-        let error = failure::report(&Recipe::find("lenet").expect_err("no such recipe"));
+        let error = failure::report(&find("lenet").expect_err("no such recipe"));
         assert!(
             error.contains("there is no recipe `lenet`") && error.contains("did you mean `lenet5`?"),
             "{error}"
         );
-        let error = failure::report(&Recipe::find("my/own.toml").expect_err("no such file"));
+        let error = failure::report(&find("my/own.toml").expect_err("no such file"));
         assert!(error.contains("there is no recipe file my/own.toml"), "{error}");
     }
 }

@@ -2,26 +2,39 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use nn_core::ParamStore;
 use nn_train::run;
 
-use crate::failure::{self, Advise, failed};
-use crate::recipe::{self, EMBEDDED, Recipe};
-use crate::{data, model};
+use crate::data::DataName;
+use crate::device::DeviceName;
+use crate::failure::{Advise, failed};
+use crate::model;
+use crate::recipe::{self, Recipe};
+use crate::task::{Entry, Pictures, Task};
 
 /// A model with its weights, and the data it is about.
-pub(crate) struct Subject {
+pub(crate) struct Subject<T: Task> {
     /// The folder, of a run.
     run: Option<PathBuf>,
-    pub(crate) model: model::Plan,
-    pub(crate) data: data::Plan,
+    pub(crate) recipe: Recipe<T>,
     pub(crate) weights: PathBuf,
 }
 
-impl Subject {
+/// A model that can be asked.
+pub(crate) struct Ready<T: Task> {
+    pub(crate) recipe: Recipe<T>,
+    pub(crate) known: T::Known,
+    pub(crate) model: T,
+    pub(crate) weights: PathBuf,
+}
+
+impl<T: Task> Subject<T> {
     /// Finds out what `name` names; `weights` replaces a run's best, and is needed with a model's name.
     pub(crate) fn find(name: &str, weights: Option<&Path>) -> Result<Self> {
-        if let Some(recipe) = recipe_of_run(name)? {
+        if let Some((text, origin)) = recipe_of_run(name)? {
+            let recipe: Recipe<T> = recipe::parse(&text, &origin)?;
+            recipe.check()?;
             let best = Path::new(name).join(run::MODEL);
             if weights.is_none() && !best.is_file() {
                 return Err(failed(format!("{name} has no {} yet", run::MODEL))).advise(
@@ -29,82 +42,94 @@ impl Subject {
                 );
             }
             let weights = weights.map_or(best, Path::to_owned);
-            let run = Some(Path::new(name).to_owned());
-            return Ok(Self { run, model: recipe.model, data: recipe.data, weights });
+            return Ok(Self { run: Some(Path::new(name).to_owned()), recipe, weights });
         }
-        let model = plan(name)?;
+        let recipe = T::named(name)?;
         let Some(weights) = weights else {
             return Err(failed(format!("{name} is a model without weights")))
                 .advise("give them with --weights FILE, or name a run's folder");
         };
-        Ok(Self { run: None, model, data: data::Plan::default(), weights: weights.to_owned() })
+        Ok(Self { run: None, recipe, weights: weights.to_owned() })
     }
 
     /// Changes the data to what was asked for.
-    pub(crate) fn choose_data(&mut self, name: Option<data::DataName>, dir: Option<&Path>) {
-        if let Some(name) = name.filter(|name| *name != self.data.name) {
-            self.data = data::Plan { name, ..data::Plan::default() };
+    ///
+    /// # Errors
+    /// If the task knows no data by name.
+    pub(crate) fn choose_data(&mut self, name: Option<DataName>, dir: Option<&Path>) -> Result<()> {
+        if let Some(name) = name
+            && T::choose(&mut self.recipe, name)?
+        {
             self.run = None;
         }
-        self.data.locate(dir);
+        T::locate(&mut self.recipe.data, dir);
+        Ok(())
     }
-}
 
-impl Subject {
-    /// The names of the classes: as a run has kept them, else as the data set has them.
+    /// What is known of the training data: as the run has kept it, else as the data tell.
     ///
     /// # Errors
     /// If neither can be read.
-    pub(crate) fn classes(&self) -> Result<Vec<String>> {
-        if let Some(path) = &self.run {
-            let created = run::events(path)?.into_iter().find_map(|event| match event {
-                nn_train::Event::Created(about) => Some(about.classes),
-                _ => None,
-            });
-            if let Some(classes) = created.filter(|classes| !classes.is_empty()) {
-                return Ok(classes);
-            }
-        }
-        self.data.classes()
+    pub(crate) fn known(&self) -> Result<T::Known> {
+        let kept = self.run.as_ref().map(|path| Ok::<_, anyhow::Error>((path, run::known(path)?)));
+        let Some((path, Some(text))) = kept.transpose()? else { return T::learn(&self.recipe) };
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.join(run::KNOWN).display()))
+    }
+
+    /// Builds the model and loads its weights.
+    ///
+    /// # Errors
+    /// If they do not fit it.
+    pub(crate) fn ready(self, device: DeviceName) -> Result<Ready<T>> {
+        let known = self.known()?;
+        let store = ParamStore::blank();
+        let model = T::build(&self.recipe, &known, &store, &device.open()?)?;
+        model.load(&store, &self.weights)?;
+        Ok(Ready { recipe: self.recipe, known, model, weights: self.weights })
     }
 }
 
-/// The model of a run, of a recipe, or of the zoo.
+/// The task of a run; pictures, if `name` is none.
+pub(crate) fn task(name: &str) -> Result<&'static Entry> {
+    match recipe_of_run(name)? {
+        Some((text, origin)) => recipe::task_of(&text, &origin),
+        None => Ok(Entry::pictures()),
+    }
+}
+
+/// The model for pictures of a run, of a recipe, or of the zoo.
 pub(crate) fn plan(name: &str) -> Result<model::Plan> {
-    if let Some(recipe) = recipe_of_run(name)? {
-        return Ok(recipe.model);
+    let Some((text, origin)) = recipe_of_run(name)? else { return Ok(Pictures::named(name)?.model) };
+    let task = recipe::task_of(&text, &origin)?.name;
+    if task != Pictures::NAME {
+        return Err(failed(format!(
+            "{name} is a run for the task {task}: only models for pictures have that"
+        )));
     }
-    if model::names().contains(&name) {
-        return model::Plan::named(name);
-    }
-    if let Some((_, text)) = EMBEDDED.iter().find(|(recipe, _)| *recipe == name) {
-        return Ok(recipe::parse(text, name)?.model);
-    }
-    Err(failure::unknown("run folder or model", name, &model::names()))
+    Ok(recipe::parse::<Recipe<Pictures>>(&text, &origin)?.model)
 }
 
-/// The recipe in the folder `name`; nothing if that is no folder.
-fn recipe_of_run(name: &str) -> Result<Option<Recipe>> {
+/// The text of the recipe in the folder `name`, and what messages call it; nothing if that is no folder.
+fn recipe_of_run(name: &str) -> Result<Option<(String, String)>> {
     let path = Path::new(name);
     if !path.is_dir() {
         return Ok(None);
     }
     let text = run::recipe(path)
         .advise("a run's folder is what `cargo xtask train` makes, for example runs/lenet5-digits")?;
-    let recipe = recipe::parse(&text, &path.join(run::RECIPE).display().to_string())?;
-    recipe.check()?;
-    Ok(Some(recipe))
+    Ok(Some((text, path.join(run::RECIPE).display().to_string())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{data, failure};
 
     #[test]
     fn names_are_models_or_recipes_and_models_need_weights() -> Result<()> {
         assert_eq!(plan("lenet5_relu")?.name, "lenet5_relu");
         assert_eq!(plan("lenet5-relu")?.name, "lenet5_relu");
-        let error = failure::report(&Subject::find("cnn", None).err().expect("no weights"));
+        let error = failure::report(&Subject::<Pictures>::find("cnn", None).err().expect("no weights"));
         assert!(error.contains("--weights"), "{error}");
         let error = failure::report(&plan("lenet").expect_err("no such model"));
         assert!(error.contains("did you mean `lenet5`?"), "{error}");
@@ -122,20 +147,20 @@ mod tests {
 
     #[test]
     fn other_data_replace_the_runs_whole_plan() -> Result<()> {
-        let mut subject = Subject::find("cnn", Some(Path::new("w")))?;
-        subject.data = data::Plan {
+        let mut subject = Subject::<Pictures>::find("cnn", Some(Path::new("w")))?;
+        subject.recipe.data = data::Plan {
             name: data::DataName::Mnist,
             dir: Some("/m".into()),
             test_examples: Some(5),
             ..data::Plan::default()
         };
-        subject.choose_data(Some(data::DataName::Mnist), None);
+        subject.choose_data(Some(data::DataName::Mnist), None)?;
         assert_eq!(
-            (subject.data.dir.as_deref(), subject.data.test_examples),
+            (subject.recipe.data.dir.as_deref(), subject.recipe.data.test_examples),
             (Some(Path::new("/m")), Some(5))
         );
-        subject.choose_data(Some(data::DataName::Digits), None);
-        assert_eq!(subject.data, data::Plan::default());
+        subject.choose_data(Some(data::DataName::Digits), None)?;
+        assert_eq!(subject.recipe.data, data::Plan::default());
         Ok(())
     }
 }

@@ -7,21 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use candle_core::{Device, Tensor};
-use nn_core::{Ctx, Layer, ParamStore, Random};
-use nn_train::data::{Dataset, Example, Loader, LoaderConfig, Order, Part, Prepared, Target};
-use nn_train::run::{self, About};
+use nn_core::{ParamStore, Random};
+use nn_train::data::{Dataset, Loader, LoaderConfig, Order, Part};
+use nn_train::run::{self, About, Begin};
 use nn_train::{Ended, Scale, Summary, TrainError, Trainer, evaluate, fit, report};
 use serde_json::json;
 
 use crate::data::DataName;
 use crate::device::DeviceName;
 use crate::failure::{Advise, failed};
-use crate::model::Model;
+use crate::figures;
 use crate::output::{self, Align, Table, duration, note, thousands};
-use crate::progress::{HEAD, Progress};
+use crate::progress::{self, Progress};
 use crate::recipe::{self, Decay, Recipe, Setting, Train};
-use crate::transfer::{Frozen, Transfer};
+use crate::task::Task;
+use crate::transfer::Frozen;
 
 const EXAMPLES: &str = "Examples:
   cargo xtask train lenet5
@@ -38,16 +38,16 @@ pub(crate) struct Args {
     /// A recipe's name, see `cargo xtask list recipes`, or the path of a TOML file
     #[arg(required_unless_present = "resume")]
     recipe: Option<String>,
-    /// Data set [default: the recipe's]
+    /// Data set of pictures [default: the recipe's]
     #[arg(long, value_enum, value_name = "NAME")]
     data: Option<DataName>,
     /// Folder of the data set's files [default: the recipe's, or NN_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Passes over the training images
+    /// Passes over the training examples
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
-    /// Images a step
+    /// Examples a step
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
     /// Learning rate after warm-up
@@ -79,36 +79,70 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// A run that is ready to go.
-struct Session {
-    recipe: Recipe,
-    transfer: Transfer,
-    trainer: Trainer,
-    train: Loader<Prepared>,
-    test: Loader<Prepared>,
-    path: PathBuf,
+/// What a run begins with: a recipe's text and what messages call it.
+pub(crate) enum Start {
+    /// A new run.
+    Create { name: String, text: String },
+    /// The run in the folder.
+    Resume { path: PathBuf, text: String },
 }
 
-/// Pictures with masks in a report.
-const SCENES: usize = 6;
+/// A run that is ready to go.
+struct Session<T: Task> {
+    recipe: Recipe<T>,
+    known: T::Known,
+    store: ParamStore,
+    model: T,
+    trainer: Trainer,
+    train: Loader<T::Set>,
+    test: Loader<T::Set>,
+    path: PathBuf,
+}
 
 /// How the shell knows a program that was interrupted.
 const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let session = match (&args.resume, &args.recipe) {
-        (Some(path), _) => Session::resume(path, args.data_dir.as_deref())?,
-        (None, Some(name)) => Session::create(name, args)?,
+    let start = match (&args.resume, &args.recipe) {
+        (Some(path), _) => {
+            let advice = "a run's folder is what `cargo xtask train` makes, for example runs/lenet5-digits";
+            Start::Resume { path: path.clone(), text: run::recipe(path).advise(advice)? }
+        }
+        (None, Some(name)) => {
+            let (name, text) = recipe::find(name)?;
+            Start::Create { name, text }
+        }
         (None, None) => unreachable!("clap demands one of them"),
+    };
+    let (Start::Create { text, .. } | Start::Resume { text, .. }) = &start;
+    (recipe::task_of(text, &start.origin())?.train)(args, start)
+}
+
+pub(crate) fn run_task<T: Task>(args: &Args, start: Start) -> Result<ExitCode> {
+    let origin = start.origin();
+    let session = match start {
+        Start::Create { name, text } => Session::<T>::create(&name, &text, args)?,
+        Start::Resume { path, text } => {
+            let recipe: Recipe<T> = recipe::parse(&text, &origin)?;
+            Session::resume(recipe, path, args.data_dir.as_deref())?
+        }
     };
     session.run(args)
 }
 
-impl Session {
-    fn create(name: &str, args: &Args) -> Result<Self> {
-        let (name, text) = Recipe::find(name)?;
-        let mut recipe = Recipe::resolve(&text, &name, &settings(args))?;
-        recipe.data.locate(args.data_dir.as_deref());
+impl Start {
+    fn origin(&self) -> String {
+        match self {
+            Self::Create { name, .. } => name.clone(),
+            Self::Resume { path, .. } => path.join(run::RECIPE).display().to_string(),
+        }
+    }
+}
+
+impl<T: Task> Session<T> {
+    fn create(name: &str, text: &str, args: &Args) -> Result<Self> {
+        let mut recipe = Recipe::<T>::resolve(text, name, &settings(args))?;
+        T::locate(&mut recipe.data, args.data_dir.as_deref());
         recipe.check()?;
         let freeze = &recipe.train.freeze;
         if *freeze != Frozen::None && recipe.train.weights.is_none() {
@@ -117,48 +151,50 @@ impl Session {
             )))
             .advise("give them with --weights FILE, or let all learn with --freeze none");
         }
-        let path = out(args.out.as_deref(), &name, &recipe)?;
+        let [_, data] = T::title(&recipe);
+        let path = out(args.out.as_deref(), name, &data)?;
         let mut session = Self::prepare(recipe, path)?;
         if let Some(weights) = &session.recipe.train.weights {
-            session.transfer.load(weights).context("cannot start from these weights")?;
+            let started = session.model.start(&session.store, weights);
+            started.context("cannot start from these weights")?;
         }
         let (recipe, about) = (session.recipe.to_toml()?, session.about());
-        let made = session.trainer.create(&session.path, &recipe, about);
+        let known =
+            serde_json::to_string(&session.known).context("cannot write what is known of the data")?;
+        let begin = Begin { recipe: &recipe, known: &known, about };
+        let made = session.trainer.create(&session.path, begin);
         made.with_context(|| format!("cannot make the run's folder {}", session.path.display()))
             .advise("choose a folder that can be written with --out")?;
         Ok(session)
     }
 
-    fn resume(path: &Path, data_dir: Option<&Path>) -> Result<Self> {
-        let advice = "a run's folder is what `cargo xtask train` makes, for example runs/lenet5-digits";
-        let text = run::recipe(path).advise(advice)?;
-        let mut recipe = recipe::parse(&text, &path.join(run::RECIPE).display().to_string())?;
-        recipe.data.locate(data_dir);
+    fn resume(mut recipe: Recipe<T>, path: PathBuf, data_dir: Option<&Path>) -> Result<Self> {
+        T::locate(&mut recipe.data, data_dir);
         recipe.check()?;
-        let mut session = Self::prepare(recipe, path.to_owned())?;
-        session.trainer.resume(path)?;
+        let mut session = Self::prepare(recipe, path)?;
+        session.trainer.resume(&session.path)?;
         Ok(session)
     }
 
     /// Everything that can go wrong before a folder is made.
-    fn prepare(recipe: Recipe, path: PathBuf) -> Result<Self> {
-        let Train { batch_size, seed, backbone_lr, decay, freeze, device, .. } = &recipe.train;
-        let (device, input) = (device.open()?, recipe.model.input());
-        let train = Arc::new(recipe.data.open(Part::Train, input, Some(recipe.augment))?);
-        let test = Arc::new(recipe.data.open(Part::Test, input, None)?);
-        let classes = train.source().classes().len();
-        let transfer = Transfer::build(&recipe.model, classes, freeze, ParamStore::new(*seed), &device)?;
-        let mut trainer = Trainer::new(&transfer.model.store, recipe.fit_config())?;
-        transfer.scale_body(&mut trainer, *backbone_lr)?;
-        if *decay == Decay::Weights {
+    fn prepare(recipe: Recipe<T>, path: PathBuf) -> Result<Self> {
+        let Train { batch_size, seed, decay, device, .. } = recipe.train;
+        let device = device.open()?;
+        let known = T::learn(&recipe)?;
+        let train = Arc::new(T::open(&recipe, &known, Part::Train)?);
+        let test = Arc::new(T::open(&recipe, &known, Part::Test)?);
+        let store = ParamStore::new(seed);
+        let model = T::build(&recipe, &known, &store, &device)?;
+        let mut trainer = Trainer::new(&store, recipe.fit_config())?;
+        model.group(&recipe, &mut trainer)?;
+        if decay == Decay::Weights {
             trainer.scale(Scale { weight_decay: 0.0, ..Scale::default() }, |_, var| var.rank() < 2)?;
         }
-        let workers = recipe.data.workers();
-        let config = LoaderConfig { batch_size: *batch_size, workers, ..LoaderConfig::default() };
-        let random = Random::new(*seed).at("data");
+        let config = LoaderConfig { batch_size, workers: T::workers(&recipe), ..LoaderConfig::default() };
+        let random = Random::new(seed).at("data");
         let train = Loader::new(train, LoaderConfig { order: Order::Shuffled, ..config }, random)?;
         let test = Loader::new(test, config, random)?;
-        Ok(Self { recipe, transfer, trainer, train, test, path })
+        Ok(Self { recipe, known, store, model, trainer, train, test, path })
     }
 
     fn run(mut self, args: &Args) -> Result<ExitCode> {
@@ -186,9 +222,9 @@ impl Session {
     }
 
     fn fit(&mut self, stop: &AtomicBool) -> Result<Summary> {
-        let Self { trainer, train, test, transfer: Transfer { model, .. }, .. } = self;
-        let mut progress = Progress::new(trainer.config().epochs, train.data().len());
-        note(format_args!("\n{HEAD}"));
+        let Self { trainer, train, test, model, .. } = self;
+        let mut progress = Progress::new(trainer.config().epochs, train.data().len(), T::EXAMPLES);
+        note(format_args!("\n{}", progress::head(T::EXAMPLES)));
         let hear = |event: &nn_train::Event| {
             progress.hear(event);
             if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -204,66 +240,29 @@ impl Session {
         }
     }
 
-    /// Draws the pictures the best weights get wrong into the report.
+    /// Puts into the report what there is to see of the best weights.
     fn illustrate(&self) -> Result<()> {
-        let model = self.model();
-        model.load(&self.path.join(run::MODEL))?;
+        let model = &self.model;
+        model.load(&self.store, &self.path.join(run::MODEL))?;
         let evaluation = evaluate(&self.test, |_| ControlFlow::Continue(()), |b, ctx| model.outcome(b, ctx))?;
-        let set = self.test.data();
-        let mut samples = Vec::new();
-        for mistake in evaluation.iter().flat_map(|evaluation| evaluation.mistakes()) {
-            let image = set.example(mistake.index, Random::new(0))?.image;
-            samples.push(report::Sample {
-                pixels: Tensor::from_slice(image.pixels(), &image.size()[..], &Device::Cpu)?,
-                target: mistake.target,
-                predicted: mistake.predicted,
-                confidence: mistake.confidence,
-            });
-        }
-        let scenes = self.scenes()?;
-        Ok(report::write(&self.path, report::Pictures { mistakes: &samples, scenes: &scenes })?)
-    }
-
-    /// A few test pictures, if they have masks, beside what the model makes of them.
-    fn scenes(&self) -> Result<Vec<report::Scene>> {
-        let set = self.test.data();
-        let last = set.len().saturating_sub(1);
-        let mut scenes = Vec::new();
-        for n in 0..SCENES {
-            let index = n * last / (SCENES - 1);
-            let Example { image, target: Target::Mask { .. } } = set.example(index, Random::new(0))? else {
-                break;
-            };
-            let batch = set.batch(&[index], Random::new(0))?;
-            let logits =
-                self.model().layer.call(&batch.inputs.to_device(&self.model().device)?, &Ctx::eval())?;
-            scenes.push(report::Scene {
-                pixels: Tensor::from_slice(image.pixels(), &image.size()[..], &Device::Cpu)?,
-                truth: batch.targets.squeeze(0)?,
-                predicted: logits.argmax(1)?.squeeze(0)?.to_device(&Device::Cpu)?,
-            });
-        }
-        Ok(scenes)
-    }
-
-    fn model(&self) -> &Model {
-        &self.transfer.model
+        let Some(evaluation) = evaluation else { unreachable!("nothing asks it to stop") };
+        Ok(report::write(&self.path, &model.illustrate(self.test.data(), &evaluation)?)?)
     }
 
     fn title(&self) -> String {
-        format!("{} on {}", self.recipe.model.name, self.recipe.data.name.facts().name)
+        T::title(&self.recipe).join(" on ")
     }
 
     /// What the run is, in pairs.
     fn facts(&self) -> Vec<(String, String)> {
         let count = |n: usize| thousands(n as u64);
-        let loaded = |loader: &Loader<Prepared>| count(loader.data().len());
+        let [model, data] = T::title(&self.recipe);
+        let loaded = |loader: &Loader<T::Set>| count(loader.data().len());
         let device = serde_json::to_value(self.recipe.train.device).unwrap_or_default();
         let device = device.as_str().unwrap_or_default().to_owned();
         let threads = rayon::current_num_threads();
         let threads = format!("{threads} thread{}", if threads == 1 { "" } else { "s" });
-        let data = self.recipe.data.name.facts().name;
-        let store = &self.model().store;
+        let store = &self.store;
         let (trained, frozen) = (store.parameter_count(), store.frozen());
         let frozen: usize = frozen.iter().map(|(_, var)| var.elem_count()).sum();
         let trained = match frozen {
@@ -271,10 +270,15 @@ impl Session {
             _ => format!("{} of {} parameters are trained", count(trained), count(trained + frozen)),
         };
         [
-            ("model", format!("{}, {trained}", self.recipe.model.name)),
+            ("model", format!("{model}, {trained}")),
             (
                 "data",
-                format!("{data}, {} training and {} test images", loaded(&self.train), loaded(&self.test)),
+                format!(
+                    "{data}, {} training and {} test {}",
+                    loaded(&self.train),
+                    loaded(&self.test),
+                    T::EXAMPLES
+                ),
             ),
             ("device", format!("{device}, {threads}")),
             ("seed", self.recipe.train.seed.to_string()),
@@ -291,7 +295,7 @@ impl Session {
         About {
             title: self.title(),
             command: format!("cargo xtask {}", words.collect::<Vec<_>>().join(" ")),
-            classes: self.test.data().source().classes().to_vec(),
+            classes: T::classes(&self.known),
             facts: self.facts(),
             ..About::default()
         }
@@ -324,16 +328,13 @@ impl Session {
         let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
         let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
         if let Some(best) = &summary.best {
-            for (name, share) in
-                [("test mean IoU", best.eval.mean_iou), ("test accuracy", best.eval.accuracy)]
-            {
-                share.into_iter().for_each(|share| row(name, format!("{:.2} %", 100.0 * share)));
-            }
-            row("test loss", format!("{:.4}", best.eval.loss));
+            figures::rows(&best.eval)
+                .into_iter()
+                .for_each(|(name, value)| row(&format!("test {name}"), value));
             row("best epoch", format!("{} of {}", best.epoch, summary.epochs));
         }
         let speed = thousands(summary.examples_per_second as u64);
-        row("time", format!("{}, {speed} images/s", duration(summary.seconds)));
+        row("time", format!("{}, {speed} {}/s", duration(summary.seconds), T::EXAMPLES));
         row("model", file(run::MODEL));
         row("report", file(run::REPORT));
         output::line(format_args!("\n{table}"))
@@ -362,7 +363,7 @@ fn settings(args: &Args) -> Vec<Setting> {
 }
 
 /// The folder asked for, or the first free one.
-fn out(asked: Option<&Path>, name: &str, recipe: &Recipe) -> Result<PathBuf> {
+fn out(asked: Option<&Path>, name: &str, data: &str) -> Result<PathBuf> {
     if let Some(path) = asked {
         if path.symlink_metadata().is_ok() {
             let path = path.display();
@@ -371,7 +372,6 @@ fn out(asked: Option<&Path>, name: &str, recipe: &Recipe) -> Result<PathBuf> {
         }
         return Ok(path.to_owned());
     }
-    let data = recipe.data.name.facts().name;
     let stem = if name.ends_with(&format!("-{data}")) { name.to_owned() } else { format!("{name}-{data}") };
     let numbered = (2..).map(|n| format!("{stem}-{n}"));
     let mut free = std::iter::once(stem.clone())
@@ -402,11 +402,10 @@ mod tests {
     #[test]
     fn taken_folders_are_refused_when_asked_for() -> Result<()> {
         let dir = tempfile::tempdir()?;
-        let recipe = recipe::parse("[model]\nname = \"cnn\"\n", "x")?;
-        let error = crate::failure::report(&out(Some(dir.path()), "cnn", &recipe).expect_err("it exists"));
+        let error = crate::failure::report(&out(Some(dir.path()), "cnn", "digits").expect_err("it exists"));
         assert!(error.contains("not written over") && error.contains("--resume"), "{error}");
         let free = dir.path().join("a");
-        assert_eq!(out(Some(&free), "cnn", &recipe)?, free);
+        assert_eq!(out(Some(&free), "cnn", "digits")?, free);
         Ok(())
     }
 }

@@ -248,7 +248,7 @@ fn finish(
     let summary = trainer.summary(Ended::Finished);
     if let Some(run) = &trainer.run {
         let Ok(json) = serde_json::to_string_pretty(&summary) else { unreachable!("a struct of numbers") };
-        report::write(run.path(), report::Pictures::default())?;
+        report::write(run.path(), &report::Illustrations::default())?;
         // The last file: where it is, nothing is left to do.
         run.write(METRICS, &(json + "\n"))?;
     }

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! | --- | --- |
 //! | `recipe.toml` | what the run was started with, as the caller wrote it |
+//! | `known.json` | what the training data told before training, if the caller keeps that: a vocabulary |
 //! | `last/checkpoint.safetensors` | everything needed to go on |
 //! | `model.safetensors` | the best weights by evaluation so far |
 //! | `log.jsonl` | an [`Event`] a line |
@@ -26,6 +27,8 @@ use crate::event::Event;
 pub const MODEL: &str = "model.safetensors";
 /// What the run was started with.
 pub const RECIPE: &str = "recipe.toml";
+/// What the training data told before training.
+pub const KNOWN: &str = "known.json";
 /// Everything needed to go on.
 pub const CHECKPOINT: &str = "last/checkpoint.safetensors";
 /// An event a line.
@@ -52,6 +55,17 @@ pub struct About {
     pub created: u64,
 }
 
+/// What a run's folder is made with.
+#[derive(Clone, Debug, Default)]
+pub struct Begin<'a> {
+    /// Becomes `recipe.toml`.
+    pub recipe: &'a str,
+    /// Becomes `known.json`, if it is not empty.
+    pub known: &'a str,
+    /// For the report.
+    pub about: About,
+}
+
 /// The text of a run's `recipe.toml`.
 ///
 /// # Errors
@@ -62,6 +76,19 @@ pub fn recipe(path: &Path) -> Result<String, TrainError> {
     }
     let file = path.join(RECIPE);
     fs::read_to_string(&file).map_err(TrainError::io(&file))
+}
+
+/// The text of a run's `known.json`; `None` if it has none.
+///
+/// # Errors
+/// If there is one and it cannot be read.
+pub fn known(path: &Path) -> Result<Option<String>, TrainError> {
+    let file = path.join(KNOWN);
+    match fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(TrainError::io(&file)(e)),
+    }
 }
 
 /// The events of a run's `log.jsonl`. A line that a killed process left unfinished ends the list.
@@ -89,8 +116,7 @@ impl Run {
     /// Makes the folder. `checkpoint` writes the one of step 0 to the path it gets, which is not the final one.
     pub(crate) fn create(
         path: &Path,
-        recipe: &str,
-        about: About,
+        begin: Begin<'_>,
         checkpoint: impl FnOnce(&Path, u64) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError> {
         if path.symlink_metadata().is_ok() {
@@ -103,7 +129,7 @@ impl Run {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(TrainError::io(parent))?;
         let partial = parent.join(format!(".{}.partial-{}", name.to_string_lossy(), std::process::id()));
-        let filled = fill(&partial, recipe, about, checkpoint).and_then(|(log_bytes, lock)| {
+        let filled = fill(&partial, begin, checkpoint).and_then(|(log_bytes, lock)| {
             // Onto a folder that came into being meanwhile, this fails unless that is empty.
             fs::rename(&partial, path).map_err(|e| match e.kind() {
                 io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
@@ -180,8 +206,7 @@ impl Run {
 /// The contents of a new run, in a folder under a temporary name.
 fn fill(
     folder: &Path,
-    recipe: &str,
-    about: About,
+    begin: Begin<'_>,
     checkpoint: impl FnOnce(&Path, u64) -> Result<(), TrainError>,
 ) -> Result<(u64, File), TrainError> {
     if folder.exists() {
@@ -191,8 +216,9 @@ fn fill(
     let last = folder.join("last");
     fs::create_dir_all(&last).map_err(TrainError::io(&last))?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
-    let log = line(&Event::Created(About { created, ..about }));
-    for (name, text) in [(RECIPE, recipe), (LOG, &log)] {
+    let log = line(&Event::Created(About { created, ..begin.about }));
+    let known = Some((KNOWN, begin.known)).filter(|(_, known)| !known.is_empty());
+    for (name, text) in [(RECIPE, begin.recipe), (LOG, &log)].into_iter().chain(known) {
         let path = folder.join(name);
         nn_core::atomic_file::write(&path, |w| w.write_all(text.as_bytes()))
             .map_err(TrainError::io(&path))?;

@@ -13,7 +13,7 @@ use crate::error::{TrainError, bare};
 use crate::event::Event;
 use crate::metrics::Figures;
 use crate::optim::{Optimizer, Rule, Scale};
-use crate::run::{self, About, Run};
+use crate::run::{self, Begin, Run};
 use crate::schedule::Schedule;
 
 /// Settings of a run that are neither the model's nor the data's.
@@ -175,14 +175,14 @@ impl Trainer {
         self.optimizer.scale(scale, belongs)
     }
 
-    /// Keeps the run in a new folder from now on; `recipe` becomes its `recipe.toml`.
+    /// Keeps the run in a new folder from now on.
     ///
     /// # Errors
     /// If there is something at `path`, which is then left alone, or the folder cannot be written.
-    pub fn create(&mut self, path: &Path, recipe: &str, about: About) -> Result<(), TrainError> {
+    pub fn create(&mut self, path: &Path, begin: Begin<'_>) -> Result<(), TrainError> {
         let tensors = self.tensors()?;
         let state = &mut self.state;
-        let run = Run::create(path, recipe, about, |path, log_bytes| {
+        let run = Run::create(path, begin, |path, log_bytes| {
             state.log_bytes = log_bytes;
             checkpoint::write(path, &tensors, state)
         })?;

@@ -2,6 +2,7 @@
 
 mod chart;
 mod matrix;
+mod panel;
 mod png;
 mod scene;
 mod text;
@@ -18,6 +19,7 @@ use crate::event::{Epoch, Event, Setting, Step};
 use crate::metrics::Figures;
 use crate::run::{self, About, RECIPE, REPORT};
 
+pub use self::panel::{Content, Panel};
 pub use self::scene::Scene;
 
 /// A picture the model was wrong about, or is to be shown for another reason.
@@ -33,23 +35,25 @@ pub struct Sample {
     pub confidence: f64,
 }
 
-/// Pictures for the report.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Pictures<'a> {
+/// What a report shows besides curves and figures.
+#[derive(Clone, Debug, Default)]
+pub struct Illustrations {
     /// What was taken for something else, the worst first.
-    pub mistakes: &'a [Sample],
+    pub mistakes: Vec<Sample>,
     /// Scenes beside what was made of them.
-    pub scenes: &'a [Scene],
+    pub scenes: Vec<Scene>,
+    /// Anything else, each under its own heading.
+    pub panels: Vec<Panel>,
 }
 
 /// Writes `report.html` from `recipe.toml` and `log.jsonl` of the run at `path`, also of one that is not over.
 ///
 /// # Errors
 /// If a file cannot be read or written, or a picture is none.
-pub fn write(path: &Path, pictures: Pictures<'_>) -> Result<(), TrainError> {
+pub fn write(path: &Path, shown: &Illustrations) -> Result<(), TrainError> {
     let recipe = path.join(RECIPE);
     let recipe = std::fs::read_to_string(&recipe).map_err(TrainError::io(&recipe))?;
-    let html = History::of(run::events(path)?).html(&recipe, pictures)?;
+    let html = History::of(run::events(path)?).html(&recipe, shown)?;
     let file = path.join(REPORT);
     nn_core::atomic_file::write(&file, |w| w.write_all(html.as_bytes())).map_err(TrainError::io(&file))
 }
@@ -92,7 +96,7 @@ impl History {
         self.epochs.last().map_or(meant, |e| e.epoch.max(meant)).max(1)
     }
 
-    fn html(&self, recipe: &str, pictures: Pictures<'_>) -> Result<String, TrainError> {
+    fn html(&self, recipe: &str, shown: &Illustrations) -> Result<String, TrainError> {
         let title = if self.about.title.is_empty() { "Training run" } else { &self.about.title };
         let title = escape(title);
         let style = include_str!("style.css");
@@ -108,8 +112,9 @@ impl History {
             html.push_str(&matrix::html(confusion, |class| self.class(class)));
         }
         let confusion = self.best().and_then(|e| e.confusion.as_ref());
-        html.push_str(&scene::html(pictures.scenes, confusion, |class| self.class(class))?);
-        html.push_str(&self.samples(pictures.mistakes)?);
+        html.push_str(&scene::html(&shown.scenes, confusion, |class| self.class(class))?);
+        html.push_str(&self.samples(&shown.mistakes)?);
+        shown.panels.iter().for_each(|panel| html.push_str(&panel.html()));
         html.push_str(&self.settings(recipe));
         html.push_str(&self.table());
         html.push_str("</main></body></html>\n");

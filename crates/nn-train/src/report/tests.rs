@@ -42,6 +42,18 @@ fn log() -> Vec<Event> {
     vec![Event::Created(about), Event::Started(setting), epoch(1, true), epoch(2, true), epoch(3, false)]
 }
 
+fn panels() -> Vec<Panel> {
+    let panel = |title: &str, content| Panel { title: title.to_owned(), content };
+    let words = |words: [&str; 2]| words.map(str::to_owned).to_vec();
+    vec![
+        panel("Samples <i>", Content::Text("To <b>,\nor not".to_owned())),
+        panel(
+            "Worst",
+            Content::Table { head: words(["<sure>", "text"]), rows: vec![words(["9", "<a> & b"])] },
+        ),
+    ]
+}
+
 #[test]
 fn foreign_words_stay_words() -> Result<(), TrainError> {
     let sample = Sample {
@@ -50,14 +62,20 @@ fn foreign_words_stay_words() -> Result<(), TrainError> {
         predicted: 1,
         confidence: 0.987,
     };
-    let html = History::of(log())
-        .html("a = \"</pre><img src=x>\"", Pictures { mistakes: &[sample], ..Pictures::default() })?;
+    let html = History::of(log()).html(
+        "a = \"</pre><img src=x>\"",
+        &Illustrations { mistakes: vec![sample], panels: panels(), ..Illustrations::default() },
+    )?;
     for raw in ["<script", "<cat>", "<b></", "</pre><img", "dog & co"] {
         assert!(!html.contains(raw), "{raw} is in the page as it is");
     }
     for told in [
         "&lt;script&gt;",
         "&lt;cat&gt;",
+        "<h2>Samples &lt;i&gt;</h2>",
+        "To &lt;b&gt;,\nor not</pre>",
+        "<th>&lt;sure&gt;</th><th>text</th>",
+        "<td>9</td><td>&lt;a&gt; &amp; b</td>",
         "<span>&#39;a&#39;</span> <span>&amp;&amp;</span> <span>&quot;b&quot;</span>",
         "44,426",
         "70.00 %",
@@ -81,13 +99,13 @@ fn what_became_of_the_run_is_said() -> Result<(), TrainError> {
     events.push(Event::Diverged { step: 31, loss: "NaN".to_owned() });
     assert!(state(events).ends_with("diverged: the loss was NaN at step 31"));
     // A run that was killed before anything happened has a report too.
-    assert!(History::default().html("", Pictures::default())?.contains("not finished: 0 of 1 epochs"));
+    assert!(History::default().html("", &Illustrations::default())?.contains("not finished: 0 of 1 epochs"));
     Ok(())
 }
 
 #[test]
 fn mistakes_are_counted_in_words() -> Result<(), TrainError> {
-    let html = History::of(log()).html("", Pictures::default())?;
+    let html = History::of(log()).html("", &Illustrations::default())?;
     assert!(html.contains("2 mistakes; most often &lt;cat&gt; taken for dog &amp; co (2×)."), "{html}");
     let skewed = Confusion { counts: vec![vec![1], vec![1, 2]] };
     assert_eq!(matrix::html(&skewed, |c| c.to_string()), "");

@@ -8,7 +8,7 @@ use crate::toy::{BATCHES, Toy, classify, config, go_on, loader, toy};
 use candle_core::{DType, Device};
 use nn_core::ParamStore;
 use nn_train::data::Order;
-use nn_train::run::{self, About, CHECKPOINT};
+use nn_train::run::{self, Begin, CHECKPOINT};
 use nn_train::{Adam, Ended, Event, FitConfig, Outcome, Rule, Schedule, TrainError, Trainer, fit};
 
 type Result<T> = std::result::Result<T, TrainError>;
@@ -208,7 +208,7 @@ fn settings_out_of_range_and_empty_data_are_refused() -> Result<()> {
         assert!(error.to_string().contains(says), "{error}");
     }
     let mut trainer = toy(config()).trainer;
-    let error = trainer.create(Path::new("/"), "", About::default()).expect_err("the root");
+    let error = trainer.create(Path::new("/"), Begin::default()).expect_err("the root");
     assert!(matches!(error, TrainError::Exists(_)));
     Ok(())
 }

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Linear, Module, linear};
 use nn_core::{Ctx, Mode, ParamStore, Random};
 use nn_train::data::{Batch, Dataset, Loader, LoaderConfig, Order};
-use nn_train::run::About;
+use nn_train::run::{About, Begin};
 use nn_train::{
     Cadence, Decay, Event, FitConfig, Norms, Outcome, Rule, Schedule, Sgd, Summary, TrainError, Trainer, fit,
 };
@@ -103,7 +103,7 @@ pub(crate) fn toy_in(store: ParamStore, config: FitConfig) -> Toy {
 impl Toy {
     pub(crate) fn create(mut self, path: &Path) -> std::result::Result<Self, TrainError> {
         let about = About { title: "toy".to_owned(), ..About::default() };
-        self.trainer.create(path, "model = \"toy\"\n", about)?;
+        self.trainer.create(path, Begin { recipe: "model = \"toy\"\n", known: "{}", about })?;
         Ok(self)
     }
 

@@ -1,0 +1,173 @@
+//! Pictures: what they show, or what each of their pixels shows.
+
+use std::path::Path;
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+use nn_core::{Ctx, Layer, ParamStore, Random};
+use nn_train::augment::Augment;
+use nn_train::data::{Batch, Dataset, Example, Part, Prepared, Target};
+use nn_train::report::{Illustrations, Sample, Scene};
+use nn_train::{Evaluation, Outcome, Trainer};
+
+use super::Task;
+use crate::data::DataName;
+use crate::failure::{self, failed};
+use crate::model::Model;
+use crate::recipe::{self, EMBEDDED, Recipe};
+use crate::transfer::Transfer;
+use crate::{data, model, predict};
+
+/// A model of the zoo, or one whose table is the recipe's.
+pub(crate) struct Pictures(Transfer);
+
+/// Images of an evaluation's batch: enough to keep two cores busy, and little memory.
+const BATCH: usize = 250;
+
+/// Large images come in smaller batches.
+const PIXELS: usize = 16 * 3 * 224 * 224;
+
+/// Pictures with masks in a report.
+const SCENES: usize = 6;
+
+impl Task for Pictures {
+    const NAME: &'static str = "pictures";
+    const EXAMPLES: &'static str = "images";
+    const FREEZES: bool = true;
+    type Model = model::Plan;
+    type Data = data::Plan;
+    type Augment = Augment;
+    /// The names of the classes.
+    type Known = Vec<String>;
+    type Set = Prepared;
+
+    fn check(recipe: &Recipe<Self>) -> Result<()> {
+        recipe.data.check()?;
+        recipe.augment.check().map_err(|e| anyhow::Error::from(e).context("[augment] cannot be followed"))?;
+        recipe.model.check()
+    }
+
+    fn title(recipe: &Recipe<Self>) -> [String; 2] {
+        [recipe.model.name.clone(), recipe.data.name.facts().name.to_owned()]
+    }
+
+    fn locate(data: &mut data::Plan, given: Option<&Path>) {
+        data.locate(given);
+    }
+
+    fn learn(recipe: &Recipe<Self>) -> Result<Vec<String>> {
+        recipe.data.classes()
+    }
+
+    fn open(recipe: &Recipe<Self>, _classes: &Vec<String>, part: Part) -> Result<Prepared> {
+        let augment = (part == Part::Train).then_some(recipe.augment);
+        recipe.data.open(part, recipe.model.input(), augment)
+    }
+
+    fn build(
+        recipe: &Recipe<Self>,
+        classes: &Vec<String>,
+        store: &ParamStore,
+        device: &Device,
+    ) -> Result<Self> {
+        let freeze = &recipe.train.freeze;
+        Transfer::build(&recipe.model, classes.len(), freeze, store.clone(), device).map(Self)
+    }
+
+    fn outcome(&self, batch: &Batch, ctx: &Ctx<'_>) -> candle_core::Result<Outcome> {
+        self.model().outcome(batch, ctx)
+    }
+
+    /// The pictures it gets wrong, and a few scenes.
+    fn illustrate(&self, test: &Prepared, evaluation: &Evaluation) -> Result<Illustrations> {
+        let mut mistakes = Vec::new();
+        for mistake in evaluation.mistakes() {
+            let image = test.example(mistake.index, Random::new(0))?.image;
+            mistakes.push(Sample {
+                pixels: Tensor::from_slice(image.pixels(), &image.size()[..], &Device::Cpu)?,
+                target: mistake.target,
+                predicted: mistake.predicted,
+                confidence: mistake.confidence,
+            });
+        }
+        Ok(Illustrations { mistakes, scenes: self.scenes(test)?, ..Illustrations::default() })
+    }
+
+    fn predict(args: &predict::Args) -> Result<()> {
+        predict::picture::run(args)
+    }
+
+    fn classes(known: &Vec<String>) -> Vec<String> {
+        known.clone()
+    }
+
+    fn eval_batch(recipe: &Recipe<Self>) -> usize {
+        (PIXELS / recipe.model.input().iter().product::<usize>().max(1)).clamp(1, BATCH)
+    }
+
+    fn workers(recipe: &Recipe<Self>) -> usize {
+        recipe.data.workers()
+    }
+
+    fn load(&self, _store: &ParamStore, weights: &Path) -> Result<()> {
+        self.model().load(weights)
+    }
+
+    fn start(&self, _store: &ParamStore, weights: &Path) -> Result<()> {
+        self.0.load(weights)
+    }
+
+    fn group(&self, recipe: &Recipe<Self>, trainer: &mut Trainer) -> Result<()> {
+        self.0.scale_body(trainer, recipe.train.backbone_lr)
+    }
+
+    /// Of the zoo, or of a recipe.
+    fn named(name: &str) -> Result<Recipe<Self>> {
+        if model::names().contains(&name) {
+            return Ok(Recipe::of(model::Plan::named(name)?));
+        }
+        let Some((_, text)) = EMBEDDED.iter().find(|(recipe, _)| *recipe == name) else {
+            return Err(failure::unknown("run folder or model", name, &model::names()));
+        };
+        let task = recipe::task_of(text, name)?.name;
+        if task != Self::NAME {
+            return Err(failed(format!("{name} is a recipe for {task}; name a run's folder")));
+        }
+        Ok(Recipe::of(recipe::parse::<Recipe<Self>>(text, name)?.model))
+    }
+
+    fn choose(recipe: &mut Recipe<Self>, name: DataName) -> Result<bool> {
+        let other = name != recipe.data.name;
+        if other {
+            recipe.data = data::Plan { name, ..data::Plan::default() };
+        }
+        Ok(other)
+    }
+}
+
+impl Pictures {
+    fn model(&self) -> &Model {
+        &self.0.model
+    }
+
+    /// A few test pictures, if they have masks, beside what the model makes of them.
+    fn scenes(&self, set: &Prepared) -> Result<Vec<Scene>> {
+        let last = set.len().saturating_sub(1);
+        let mut scenes = Vec::new();
+        for n in 0..SCENES {
+            let index = n * last / (SCENES - 1);
+            let Example { image, target: Target::Mask { .. } } = set.example(index, Random::new(0))? else {
+                break;
+            };
+            let batch = set.batch(&[index], Random::new(0))?;
+            let logits =
+                self.model().layer.call(&batch.inputs.to_device(&self.model().device)?, &Ctx::eval())?;
+            scenes.push(Scene {
+                pixels: Tensor::from_slice(image.pixels(), &image.size()[..], &Device::Cpu)?,
+                truth: batch.targets.squeeze(0)?,
+                predicted: logits.argmax(1)?.squeeze(0)?.to_device(&Device::Cpu)?,
+            });
+        }
+        Ok(scenes)
+    }
+}
