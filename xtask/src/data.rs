@@ -294,7 +294,6 @@ pub(crate) fn locate(dir: &mut Option<PathBuf>, given: Option<&Path>) {
 ///
 /// # Errors
 /// If no folder is given.
-#[expect(dead_code, reason = "for tasks of other data")]
 pub(crate) fn folder_of(dir: Option<&Path>, name: &str) -> Result<PathBuf> {
     let Some(dir) = dir else {
         return Err(failed(format!("where are the files of {name}?")))

@@ -1,5 +1,6 @@
 //! `predict`: what a trained model makes of an input.
 
+pub(crate) mod classes;
 mod photo;
 pub(crate) mod picture;
 
@@ -85,12 +86,34 @@ impl Sampling {
     }
 }
 
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// One document.
+    Json,
+}
+
 impl Args {
+    pub(crate) fn format(&self) -> Format {
+        if self.json { Format::Json } else { Format::Text }
+    }
+
+    /// # Errors
+    /// If there is an option that is for pictures: `task` reads texts.
+    pub(crate) fn only_texts(&self, task: &str) -> Result<()> {
+        let (data, source) = (self.data.map(|_| "--data"), self.source.as_ref().map(|_| "--source"));
+        match data.or(source) {
+            Some(option) => Err(failed(format!("{option} is for pictures, not for {task}"))),
+            None => Ok(()),
+        }
+    }
+
     /// The inputs as texts.
     ///
     /// # Errors
     /// If one is no UTF-8.
-    #[expect(dead_code, reason = "for tasks that read texts")]
     pub(crate) fn texts<'a>(&'a self) -> Result<Vec<&'a str>> {
         let text = |(n, input): (usize, &'a OsString)| {
             let no_text = || failed(format!("input {}: {} is no UTF-8", n + 1, input.display()));

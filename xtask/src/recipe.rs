@@ -28,6 +28,10 @@ pub(crate) const EMBEDDED: &[(&str, &str)] = &[
     ("cifar_resnet20-cifar10", include_str!("../recipes/cifar_resnet20-cifar10.toml")),
     ("mobilenet_v2-hymenoptera", include_str!("../recipes/mobilenet_v2-hymenoptera.toml")),
     ("fcn_mobilenet_v2-camvid", include_str!("../recipes/fcn_mobilenet_v2-camvid.toml")),
+    ("sentiment-lstm", include_str!("../recipes/sentiment-lstm.toml")),
+    ("sentiment-transformer", include_str!("../recipes/sentiment-transformer.toml")),
+    ("char-lstm", include_str!("../recipes/char-lstm.toml")),
+    ("char-transformer", include_str!("../recipes/char-transformer.toml")),
 ];
 
 /// A training run; what a table leaves out takes its default. The task says what `[model]`, `[data]` and `[augment]` hold.
@@ -53,7 +57,6 @@ pub(crate) struct Recipe<T: Task> {
 /// A table that must be empty: the task has nothing to say there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "for tasks without augmentation")]
 pub(crate) struct Nothing {}
 
 fn is_default<A: Default + PartialEq>(table: &A) -> bool {
@@ -349,7 +352,8 @@ mod tests {
         assert!(error.contains("my.toml:") && error.contains("did you mean `sgd`?"), "{error}");
         let error = complaint("[optimizer]\nkind = \"sgd\"\n", &[]);
         assert!(error.contains("missing key `model`"), "{error}");
-        let error = failure::report(&task_of("\ntask = \"picture\"\n", "my.toml").expect_err("no such task"));
+        let error =
+            failure::report(&task_of("\ntask = \"picture\"\n", "my.toml").err().expect("no such task"));
         assert!(error.contains("my.toml:2:8") && error.contains("did you mean `pictures`?"), "{error}");
         let error = complaint("[model\n", &[]);
         assert!(error.contains("my.toml:1:"), "{error}");

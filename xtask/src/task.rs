@@ -1,6 +1,10 @@
 //! What can be trained: each kind of task is a file in this folder and a row of [`TASKS`]; docs/add-a-task.md tells how.
 
+pub(crate) mod language;
+mod lines;
+pub(crate) mod network;
 mod pictures;
+mod sentences;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,7 +24,9 @@ use crate::failure::{self, Advise, failed};
 use crate::recipe::{self, Recipe};
 use crate::{eval, predict, train};
 
+use self::language::Language;
 pub(crate) use self::pictures::Pictures;
+use self::sentences::Sentences;
 
 /// A model with all it needs to be trained and asked, and how it comes about.
 ///
@@ -175,7 +181,7 @@ pub(crate) struct Read {
 }
 
 /// Every task.
-static TASKS: &[Entry] = &[Entry::of::<Pictures>()];
+static TASKS: &[Entry] = &[Entry::of::<Pictures>(), Entry::of::<Sentences>(), Entry::of::<Language>()];
 
 impl Entry {
     const fn of<T: Task>() -> Self {

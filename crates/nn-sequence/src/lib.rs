@@ -12,6 +12,7 @@
 //! | [`transformer_model`] | [`TransformerLanguageModel`] and [`TransformerClassifier`] |
 //! | [`positions`] | where a token is |
 //! | [`seq2seq`], [`transformer_seq2seq`] | [`Seq2Seq`] and [`TransformerSeq2Seq`]: from one sequence to another |
+//! | [`text`] | texts as numbers: vocabularies of characters and words, trained tokenizers |
 //! | [`decode`] | texts from a model: greedy, beam search, sampling |
 //!
 //! A batch of sequences is padded to its longest one, and the lengths go with it: nothing beyond a sequence's end has an
@@ -45,6 +46,7 @@ pub mod positions;
 pub mod recurrent;
 pub mod seq2seq;
 pub mod tagger;
+pub mod text;
 pub mod transformer;
 pub mod transformer_model;
 pub mod transformer_seq2seq;

@@ -12,30 +12,15 @@ use candle_core::Tensor;
 use nn_core::{Ctx, Layer, ParamStore, Random, ops};
 use nn_train::data::{Dataset, Example, ImageSet, Images, Target};
 use nn_vision::preprocess::{Channels, Picture};
-use serde::Serialize;
 
 use crate::data::{self, DataName, photo};
 use crate::failure::{self, failed};
 use crate::model::Model;
-use crate::output::{self, Align, Table};
 use crate::subject::Subject;
 use crate::task::{Pictures, Task};
 
-use super::Args;
 use super::photo::Source;
-
-#[derive(Serialize)]
-struct Answer<'a> {
-    file: String,
-    predictions: Vec<Prediction<'a>>,
-}
-
-#[derive(Serialize)]
-struct Prediction<'a> {
-    class: usize,
-    label: &'a str,
-    probability: f32,
-}
+use super::{Args, classes};
 
 /// Prints what it can; files that are no pictures are reported together, as the error.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -49,17 +34,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 let probabilities = probabilities(&model, &input);
                 let probabilities =
                     probabilities.with_context(|| format!("cannot classify {}", path.display()))?;
-                let predictions = best(&probabilities, &labels, args.top as usize);
-                answers.push(Answer { file: path.display().to_string(), predictions });
+                let predictions = classes::best(&probabilities, &labels, args.top as usize);
+                answers.push((path.display().to_string(), predictions));
             }
             Err(error) => bad.push(error),
         }
     }
-    if args.json {
-        output::json(&answers)?;
-    } else if !answers.is_empty() {
-        output::line(show(&answers))?;
-    }
+    classes::print("file", &answers, args.format())?;
     let (count, all) = (bad.len(), args.inputs.len());
     match bad.into_iter().reduce(|all, next| failed(format!("{all}\n{next}"))) {
         None => Ok(()),
@@ -152,40 +133,4 @@ fn read_like(path: &Path, like: &data::Plan, size: [usize; 3]) -> Result<Vec<u8>
 fn probabilities(model: &Model, input: &Tensor) -> Result<Vec<f32>> {
     let logits = model.layer.call(&input.to_device(&model.device)?, &Ctx::eval())?; // [1, classes]
     Ok(ops::softmax(&logits, 1)?.squeeze(0)?.to_vec1()?)
-}
-
-/// The `k` most probable classes; of equals the first.
-fn best<'a>(probabilities: &[f32], labels: &[&'a str], k: usize) -> Vec<Prediction<'a>> {
-    let all = probabilities.iter().zip(labels).enumerate();
-    let mut all: Vec<_> =
-        all.map(|(class, (&probability, label))| Prediction { class, label, probability }).collect();
-    all.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    all.truncate(k);
-    all
-}
-
-fn show(answers: &[Answer<'_>]) -> String {
-    let mut table =
-        Table::new(&[("file", Align::Left), ("class", Align::Left), ("probability", Align::Right)]);
-    for answer in answers {
-        for (i, prediction) in answer.predictions.iter().enumerate() {
-            let file = if i == 0 { answer.file.clone() } else { String::new() };
-            let percent = format!("{:.2} %", 100.0 * prediction.probability);
-            table.row([file, prediction.label.to_owned(), percent]);
-        }
-    }
-    table.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_best_come_first_and_ties_in_order() {
-        let classes = ["a", "b", "c"];
-        let names = |p: &[f32], k| best(p, &classes, k).iter().map(|p| p.label).collect::<String>();
-        assert_eq!(names(&[0.2, 0.5, 0.3], 2), "bc");
-        assert_eq!(names(&[0.3, 0.3, 0.4], 9), "cab");
-    }
 }

@@ -29,7 +29,11 @@ fn json_is_one_document_and_alone() {
             "mlp",
             "cifar_resnet20-cifar10",
             "mobilenet_v2-hymenoptera",
-            "fcn_mobilenet_v2-camvid"
+            "fcn_mobilenet_v2-camvid",
+            "sentiment-lstm",
+            "sentiment-transformer",
+            "char-lstm",
+            "char-transformer"
         ]
     );
     assert_eq!(

@@ -24,6 +24,12 @@ pub trait Dataset: Send + Sync + 'static {
     /// # Errors
     /// If an example cannot be read; the message names it.
     fn batch(&self, indices: &[usize], random: Random) -> Result<Self::Batch>;
+
+    /// The shuffled `order` of an epoch as it is cut into batches of `batch_size`: as it is, unless it matters who comes
+    /// together. It must hold the same indices.
+    fn arrange(&self, order: Vec<usize>, _batch_size: usize, _random: Random) -> Vec<usize> {
+        order
+    }
 }
 
 /// Inputs and what the model should make of them.

@@ -84,7 +84,9 @@ impl<D: Dataset> Loader<D> {
     pub fn order(&self, n: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.data.len()).collect();
         if self.config.order == Order::Shuffled {
-            self.random.at("order").nth(n).draws().shuffle(&mut order);
+            let random = self.random.at("order").nth(n);
+            random.draws().shuffle(&mut order);
+            order = self.data.arrange(order, self.config.batch_size, random.at("arrange"));
         }
         order
     }

@@ -9,6 +9,9 @@
 //! | [`digits`](mod@digits) | handwritten digits drawn by a program: nothing to download |
 //! | [`Source`] | pictures one at a time, with a class or a mask: [`ImageSet`], [`ImageFolder`], [`MaskedImages`], a [`Subset`] |
 //! | [`Prepared`] | a source whose examples are augmented, normalised and batched when they are asked for |
+//! | [`Encoding`] | text files, in UTF-8 or another encoding |
+//! | [`LabelledSequences`] | sequences of tokens with a class each, in batches of like length, padded |
+//! | [`TokenStream`] | one long text in windows, each with what comes next |
 //! | [`Loader`] | shuffles, batches, and stays ahead of the training on threads of its own |
 
 pub mod cifar;
@@ -23,7 +26,10 @@ pub mod mnist;
 mod normalise;
 mod pairs;
 mod prepared;
+mod sequences;
 mod source;
+mod stream;
+mod text;
 
 pub use dataset::{Batch, Dataset};
 pub use digits::digits;
@@ -34,4 +40,7 @@ pub use loader::{Epoch, Loader, LoaderConfig, Order};
 pub use normalise::{IMAGENET, Normalise};
 pub use pairs::{Decoders, MaskedImages};
 pub use prepared::Prepared;
+pub use sequences::{LabelledBatch, LabelledSequences, Padded, by_length};
 pub use source::{Example, Source, Subset, Target, split, split_by_class};
+pub use stream::{Begin, TokenStream};
+pub use text::Encoding;
