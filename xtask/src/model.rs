@@ -1,13 +1,17 @@
-//! Models by name: the zoo's, and the multilayer perceptron, whose shape a recipe gives.
+//! Models by name: the zoo's, and those whose shape a recipe gives: the multilayer perceptron, and a recurrent network that
+//! reads an image row by row.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use nn_core::weights::WeightFile;
-use nn_core::{Ctx, Layer, ParamStore};
+use nn_core::{Ctx, Layer, ParamStore, ops};
 use nn_layers::{Activation, Mlp, MlpConfig, Padding};
+use nn_sequence::{
+    Input, Pooling, RecurrentConfig, SequenceClassifier, SequenceClassifierConfig, SequenceConfig,
+};
 use nn_train::Outcome;
 use nn_train::data::Batch;
 use nn_vision::fcn::{FCN8S_SMALL, Fcn, FcnConfig};
@@ -17,9 +21,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::IGNORE;
 use crate::failure::{self, Advise, failed};
+use crate::task::network::UnitName;
 
 /// The name of the perceptron, which is no row of the zoo because its table is the recipe's.
 pub(crate) const MLP: &str = "mlp";
+
+/// The name of the recurrent network.
+pub(crate) const ROWS: &str = "rows";
 
 /// The models whose padding is a choice.
 const PADDED: [&str; 2] = ["mobilenet_v2", "fcn_mobilenet_v2"];
@@ -29,7 +37,7 @@ const PADDED: [&str; 2] = ["mobilenet_v2", "fcn_mobilenet_v2"];
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
     pub(crate) name: String,
-    /// Widths of the hidden layers, input side first.
+    /// Widths of the hidden layers, input side first; those of a recurrent network are equal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hidden: Option<Vec<usize>>,
     /// Between layers.
@@ -38,6 +46,9 @@ pub(crate) struct Plan {
     /// Probability of dropping a hidden unit in training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dropout: Option<f64>,
+    /// Kind of a recurrent network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<UnitName>,
     /// How a MobileNet pads: weights from TensorFlow want its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) padding: Option<PaddingName>,
@@ -65,8 +76,11 @@ pub(crate) enum ActivationName {
 /// Widths of a perceptron whose recipe gives none.
 const MLP_HIDDEN: &[usize] = &[256, 128];
 
-/// Images of all data sets there are so far.
-const MLP_INPUT: [usize; 3] = [1, 28, 28];
+/// Widths of a recurrent network whose recipe gives none.
+const ROWS_HIDDEN: &[usize] = &[128, 128];
+
+/// Images of the data sets for models whose shape a recipe gives.
+const OWN_INPUT: [usize; 3] = [1, 28, 28];
 
 /// A model with its parameters, on a device.
 pub(crate) struct Model {
@@ -78,8 +92,8 @@ pub(crate) struct Model {
 impl Plan {
     /// The model of that name with its own defaults.
     pub(crate) fn named(name: &str) -> Result<Self> {
-        let plan =
-            Self { name: name.to_owned(), hidden: None, activation: None, dropout: None, padding: None };
+        let (hidden, activation, dropout, unit, padding) = (None, None, None, None, None);
+        let plan = Self { name: name.to_owned(), hidden, activation, dropout, unit, padding };
         plan.check().map(|()| plan)
     }
 
@@ -94,26 +108,40 @@ impl Plan {
             let (can, name) = (PADDED.join("` and `"), &self.name);
             return Err(failed(format!("model.padding is an option of `{can}`, not of `{name}`")));
         }
-        let Some(_) = self.entry() else {
-            return if self.name == MLP {
-                self.check_mlp()
-            } else {
-                Err(failure::unknown("model", &self.name, &names()))
-            };
-        };
+        let own = [MLP, ROWS].contains(&self.name.as_str());
+        if self.entry().is_none() && !own {
+            return Err(failure::unknown("model", &self.name, &names()));
+        }
         let options = [
-            ("hidden", self.hidden.is_some()),
-            ("activation", self.activation.is_some()),
-            ("dropout", self.dropout.is_some()),
+            ("hidden", self.hidden.is_some(), &[MLP, ROWS][..]),
+            ("activation", self.activation.is_some(), &[MLP]),
+            ("dropout", self.dropout.is_some(), &[MLP, ROWS]),
+            ("unit", self.unit.is_some(), &[ROWS]),
         ];
-        let Some((key, _)) = options.iter().find(|(_, given)| *given) else { return Ok(()) };
-        let message = format!("model.{key} is an option of `{MLP}`; `{}` is fixed by its paper", self.name);
-        Err(failed(message)).advise(format!("remove model.{key}, or set model.name = \"{MLP}\""))
+        let foreign =
+            |(_, given, models): &&(&str, bool, &[&str])| *given && !models.contains(&self.name.as_str());
+        if let Some((key, _, models)) = options.iter().find(foreign) {
+            let why = if own { "has no such thing" } else { "is fixed by its paper" };
+            let takers = models.join("` and `");
+            return Err(failed(format!("model.{key} is an option of `{takers}`; `{}` {why}", self.name)))
+                .advise(format!("remove model.{key}, or set model.name = \"{}\"", models[0]));
+        }
+        self.check_shape()
     }
 
-    fn check_mlp(&self) -> Result<()> {
-        if self.hidden.iter().flatten().any(|&width| width == 0) {
+    /// Of a model whose shape the recipe gives.
+    fn check_shape(&self) -> Result<()> {
+        let hidden = self.hidden.as_deref().unwrap_or_default();
+        if hidden.contains(&0) {
             return Err(failed("model.hidden: every layer must be at least 1 wide, got 0"));
+        }
+        if self.name == ROWS
+            && (self.hidden.as_ref().is_some_and(Vec::is_empty)
+                || hidden.iter().any(|&width| width != hidden[0]))
+        {
+            return Err(failed(format!(
+                "model.hidden: `{ROWS}` has one layer or more, all of one width, got {hidden:?}"
+            )));
         }
         match self.dropout {
             Some(p) if !(0.0..1.0).contains(&p) => {
@@ -125,7 +153,7 @@ impl Plan {
 
     /// `[C, H, W]` of the images it takes.
     pub(crate) fn input(&self) -> [usize; 3] {
-        self.entry().map_or(MLP_INPUT, |entry| entry.input)
+        self.entry().map_or(OWN_INPUT, |entry| entry.input)
     }
 
     /// Classes it was made for.
@@ -135,7 +163,12 @@ impl Plan {
 
     /// Where it is described.
     pub(crate) fn paper(&self) -> &'static str {
-        self.entry().map_or("Rumelhart, Hinton & Williams 1986", |entry| entry.paper)
+        let own = if self.name == ROWS {
+            "Hochreiter & Schmidhuber 1997"
+        } else {
+            "Rumelhart, Hinton & Williams 1986"
+        };
+        self.entry().map_or(own, |entry| entry.paper)
     }
 
     /// Builds it with parameters in `store`: drawn, or blank where they are to be loaded or only counted.
@@ -145,6 +178,7 @@ impl Plan {
         let layer = match (self.entry(), self.padding) {
             (Some(_), Some(PaddingName::Same)) => self.build_same(num_classes, vb),
             (Some(entry), _) => (entry.build)(vb, num_classes),
+            (None, _) if self.name == ROWS => self.build_rows(num_classes, vb).map(Network::Other),
             (None, _) => self.build_mlp(num_classes, vb).map(Network::Other),
         };
         let layer = layer.with_context(|| format!("cannot build {}", self.name))?;
@@ -170,6 +204,18 @@ impl Plan {
             ..MlpConfig::default()
         };
         Ok(Box::new(Mlp::new(self.input().iter().product(), num_classes, config, vb)?))
+    }
+
+    fn build_rows(&self, classes: usize, vb: VarBuilder<'_>) -> candle_core::Result<Box<dyn Layer>> {
+        let hidden = self.hidden.as_deref().unwrap_or(ROWS_HIDDEN);
+        let dropout = self.dropout.unwrap_or(0.0);
+        let unit = self.unit.unwrap_or_default().unit();
+        let recurrent = RecurrentConfig { unit, layers: hidden.len(), dropout, ..RecurrentConfig::default() };
+        let [_, _, width] = self.input();
+        let sequence =
+            SequenceConfig { input: Input::Features(width), hidden: hidden[0], recurrent, dropout };
+        let cfg = SequenceClassifierConfig { sequence, pooling: Pooling::Last, classes };
+        Ok(Box::new(Rows(SequenceClassifier::new(&cfg, vb)?)))
     }
 }
 
@@ -205,6 +251,18 @@ impl Model {
     }
 }
 
+/// Reads an image of one channel from its first row to the last.
+struct Rows(SequenceClassifier);
+
+impl Layer for Rows {
+    /// `[B, 1, H, W]` → `[B, classes]`
+    fn call(&self, x: &Tensor, ctx: &Ctx) -> candle_core::Result<Tensor> {
+        let (batch, channels, height, width) = x.dims4()?;
+        nn_core::ensure!(channels == 1, "rows: an image must have 1 channel, got {:?}", x.dims());
+        self.0.call(&ops::reshape(x, (batch, height, width))?, ctx) // [B, H, W]
+    }
+}
+
 /// What to do about weights that do not fit.
 fn nearest(file: &WeightFile) -> Result<String> {
     let shapes = file.tensors().map(|(name, info)| (name, info.shape)).collect();
@@ -232,7 +290,7 @@ impl From<ActivationName> for Activation {
 
 /// Every model's name.
 pub(crate) fn names() -> Vec<&'static str> {
-    nn_vision::entries().map(|entry| entry.name).chain([MLP]).collect()
+    nn_vision::entries().map(|entry| entry.name).chain([MLP, ROWS]).collect()
 }
 
 #[cfg(test)]
@@ -244,8 +302,11 @@ mod tests {
         for name in names() {
             let plan = Plan::named(name)?;
             let model = plan.build(plan.num_classes(), ParamStore::blank(), &Device::Cpu)?;
-            let claimed =
-                nn_vision::find(name).map_or(784 * 256 + 256 + 256 * 128 + 128 + 1290, |e| e.parameters);
+            let own = match name {
+                MLP => 784 * 256 + 256 + 256 * 128 + 128 + 1290,
+                _ => 4 * 128 * (28 + 128 + 2 + 128 + 128 + 2) + 1290,
+            };
+            let claimed = nn_vision::find(name).map_or(own, |entry| entry.parameters);
             assert_eq!(model.store.parameter_count(), claimed, "{name}");
         }
         for name in PADDED {
@@ -268,6 +329,13 @@ mod tests {
         assert!(error.to_string().contains("got 0"));
         let error = Plan { dropout: Some(1.0), ..plan }.check().expect_err("nothing would be left");
         assert!(error.to_string().contains("model.dropout"));
+        let rows = Plan::named(ROWS)?;
+        for hidden in [vec![], vec![8, 9], vec![8, 0]] {
+            let error = Plan { hidden: Some(hidden), ..rows.clone() }.check().expect_err("no such shape");
+            assert!(error.to_string().contains("model.hidden"), "{error}");
+        }
+        let error = Plan { activation: Some(ActivationName::Relu), ..rows }.check().expect_err("no option");
+        assert!(error.to_string().contains("model.activation is an option of `mlp`"), "{error}");
         let error = Plan { padding: Some(PaddingName::Same), ..Plan::named("lenet5")? }.check();
         assert!(error.expect_err("no such option").to_string().contains("model.padding is an option of"));
         let error = failure::report(&Plan::named("lenet").expect_err("no such model"));

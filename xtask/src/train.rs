@@ -27,6 +27,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask train lenet5
   cargo xtask train lenet5 --data mnist --data-dir data/mnist --epochs 5
   cargo xtask train cnn --lr 0.01 --set optimizer.nesterov=true
+  cargo xtask train sentiment-lstm --data-dir data
   cargo xtask train mobilenet_v2-hymenoptera --data-dir data --weights mobilenet_v2.safetensors
   cargo xtask train --resume runs/lenet5-mnist
 

@@ -6,4 +6,5 @@ mod errors;
 mod interruption;
 mod photos;
 mod results;
+mod texts;
 mod weights;

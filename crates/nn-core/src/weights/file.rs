@@ -290,11 +290,13 @@ fn table(source: &mut Box<dyn Source>) -> Read<Table> {
     let mut start = Vec::new();
     source.take(512).read_to_end(&mut start)?;
     source.rewind()?;
-    if let Some((_, why)) = OTHERS.iter().find(|(magic, _)| start.starts_with(magic)) {
+    let safe = is_safetensors(&start, length);
+    if let Some((_, why)) = OTHERS.iter().find(|(magic, _)| !safe && start.starts_with(magic)) {
         return Err(flaw(*why));
     }
     let table = match &start[..] {
         [] => return Err(flaw("the file is empty")),
+        _ if safe => safetensors::table(source, length)?,
         [b'P', b'K', 3, 4, ..] => torch::zip(source, length)?,
         [0x80, 0..=5, ..] => torch::plain(source, length)?,
         _ if start.get(257..262) == Some(b"ustar") => torch::tar(source, length)?,
@@ -302,6 +304,14 @@ fn table(source: &mut Box<dyn Source>) -> Read<Table> {
     };
     table.check(length)?;
     Ok(without_prefix(table))
+}
+
+/// Whether the file begins with the length of a JSON object, and with that object. This is asked first: the bytes of a length
+/// may be those that another format begins with.
+fn is_safetensors(start: &[u8], length: u64) -> bool {
+    let Some((header, rest)) = start.split_first_chunk() else { return false };
+    let end = u64::from_le_bytes(*header).checked_add(8);
+    rest.first() == Some(&b'{') && end.is_some_and(|end| end <= length)
 }
 
 /// PyTorch's tensors have no more.

@@ -62,8 +62,9 @@ impl Default for VocabularyConfig<'_> {
 /// # fn main() -> nn_core::candle_core::Result<()> {
 /// let cfg = VocabularyConfig { special: &[Special::Padding, Special::Unknown], ..VocabularyConfig::default() };
 /// let words = Vocabulary::build(["A film, a good film.", "A play."], cfg);
-/// assert_eq!(words.encode("a bad film")?, [2, 1, 3]);
-/// assert_eq!(words.decode(&[2, 1, 3]), "a <unk> film");
+/// assert_eq!(words.tokens(), ["<pad>", "<unk>", "a", ".", "film", ",", "good", "play"]);
+/// assert_eq!(words.encode("a bad film")?, [2, 1, 4]);
+/// assert_eq!(words.decode(&[2, 1, 4]), "a <unk> film");
 /// # Ok(())
 /// # }
 /// ```

@@ -84,6 +84,22 @@ fn what_is_no_file_of_weights_is_named() {
 }
 
 #[test]
+fn a_length_that_looks_like_another_format_is_a_length() -> Result<()> {
+    // 0x80 0x02 begins a pickle, `<` a web page, 0x1f 0x8b a gzip file.
+    for header in [0x280u64, 0x580, 0x80, u64::from(b'<'), 0x8b1f] {
+        let table = r#"{"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
+        let mut bytes = header.to_le_bytes().to_vec();
+        bytes.extend(table.bytes());
+        bytes.resize(8 + header as usize, b' ');
+        bytes.push(7);
+        let file = WeightFile::new("x", Cursor::new(bytes))?;
+        assert_eq!(file.about().format, Format::Safetensors);
+        assert_eq!(file.read()?["t"].to_vec1::<u8>()?, [7]);
+    }
+    Ok(())
+}
+
+#[test]
 fn narrow_types_become_the_next_that_holds_them() -> Result<()> {
     let t = Element::I8.tensor(&[0xff, 0x7f], &[2])?;
     assert_eq!(t.to_vec1::<i16>()?, [-1, 127]);
