@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// Folder of the data set's files [default: the recipe's, or NN_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Encoding of text files: utf-8, windows-1252, … [default: the recipe's]
+    #[arg(long, value_name = "NAME")]
+    encoding: Option<String>,
     /// Passes over the training examples
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
@@ -67,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WAY")]
     freeze: Option<Frozen>,
     /// Go on with a run; its settings are those it was started with
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "data", "epochs", "batch_size", "lr", "seed", "device", "weights", "freeze", "out", "settings"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "data", "encoding", "epochs", "batch_size", "lr", "seed", "device", "weights", "freeze", "out", "settings"])]
     resume: Option<PathBuf>,
     /// Folder to make for the run [default: runs/RECIPE-DATA, with a number if that is taken]
     #[arg(long, value_name = "RUN")]
@@ -352,6 +355,7 @@ fn settings(args: &Args) -> Vec<Setting> {
     };
     let options = [
         args.data.map(|v| Setting::option("--data", "data.name", quoted(v))),
+        args.encoding.as_ref().map(|v| Setting::option("--encoding", "data.encoding", format!("\"{v}\""))),
         args.epochs.map(|v| Setting::option("--epochs", "train.epochs", v)),
         args.batch_size.map(|v| Setting::option("--batch-size", "train.batch_size", v)),
         args.lr.map(|v| Setting::option("--lr", "schedule.lr", v)),

@@ -16,7 +16,9 @@ pub(crate) fn read(dir: Option<&Path>, folder: &str, file: &str, encoding: Encod
     let path: PathBuf = data::folder_of(dir, folder)?.join(file);
     let text = encoding.read(&path);
     if path.is_file() {
-        return text.advise("another encoding is said by --set data.encoding=windows-1252");
+        return text.advise(
+            "--encoding says another one: windows-1252 where quotes, dashes or accents are the trouble",
+        );
     }
     text.advise(format!("--data-dir or {} names the folder of {folder}", data::DIRECTORY_VARIABLE))
 }

@@ -122,12 +122,12 @@ fn texts_that_are_none_are_refused() {
     fs::write(dir.path().join("old.txt"), b"plain\nna\xefve\n").expect("a writable folder");
     let sentences = |rest: &str| format!("train sentiment-lstm {SENTENCES} --set train.epochs=1 {rest}");
     let old = "--set data.classes={bad=\"bad.txt\",good=\"old.txt\"}";
-    call(dir.path(), &sentences(&format!("{old} --set data.encoding=utf-8"))).fails(&[
+    call(dir.path(), &sentences(&format!("{old} --encoding utf-8"))).fails(&[
         "old.txt",
         "no UTF-8 in line 2 at byte 3",
-        "data.encoding=windows-1252",
+        "--encoding says another one",
     ]);
-    call(dir.path(), &sentences("--set data.encoding=utf-9")).fails(&["no encoding \"utf-9\""]);
+    call(dir.path(), &sentences("--encoding utf-9")).fails(&["--encoding", "no encoding \"utf-9\""]);
     call(dir.path(), &sentences("--set data.classes={a=\"bad.txt\"}")).fails(&["two classes"]);
     call(dir.path(), &sentences("--set data.classes={a=\"bad.txt\",b=\"b.txt\"}"))
         .fails(&["b.txt", "--data-dir"]);
