@@ -169,39 +169,16 @@ impl Network {
     /// # Errors
     /// If a value is impossible, or there is a key that this use of the network does not take; the message names it.
     pub(crate) fn check(&self, uses: Use) -> Result<()> {
-        let (sizes, dropout, foreign) = match self {
-            Self::Recurrent(r) => (
-                vec![("width", r.width), ("hidden", r.hidden), ("layers", r.layers)],
-                r.dropout,
-                match uses {
-                    Use::Answer => vec![("decoder", r.decoder.is_some())],
-                    Use::Next => {
-                        vec![("directions", r.directions.is_some()), ("pooling", r.pooling.is_some())]
-                    }
-                },
-            ),
-            Self::Transformer(t) => (
-                vec![
-                    ("width", t.width),
-                    ("layers", t.layers),
-                    ("heads", t.heads),
-                    ("feed_forward", t.feed_forward),
-                    ("longest", t.longest),
-                ],
-                t.dropout,
-                match uses {
-                    Use::Answer => vec![("decoder", t.decoder.is_some())],
-                    Use::Next => Vec::new(),
-                },
-            ),
-        };
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+        if let Some((key, _)) = self.sizes().iter().find(|(_, size)| *size == 0) {
             return Err(failed(format!("model.{key} must be at least 1, got 0")));
         }
-        if let Some((key, _)) = foreign.iter().find(|(_, given)| *given) {
+        let foreign = |(_, given, of): &&(&str, bool, Use)| *given && *of != uses;
+        if let Some((key, ..)) = self.options().iter().find(foreign) {
             return Err(failed(format!("model.{key} means nothing to {}", uses.what())));
         }
-        if !(0.0..1.0).contains(&dropout) {
+        let (Self::Recurrent(Recurrent { dropout, .. }) | Self::Transformer(Transformer { dropout, .. })) =
+            self;
+        if !(0.0..1.0).contains(dropout) {
             return Err(failed(format!("model.dropout must be in [0, 1), got {dropout}")));
         }
         match self {
@@ -209,6 +186,32 @@ impl Network {
                 Err(failed(format!("model.heads must divide model.width, got {} and {}", t.heads, t.width)))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What must not be 0.
+    fn sizes(&self) -> Vec<(&'static str, usize)> {
+        match self {
+            Self::Recurrent(r) => vec![("width", r.width), ("hidden", r.hidden), ("layers", r.layers)],
+            Self::Transformer(t) => vec![
+                ("width", t.width),
+                ("layers", t.layers),
+                ("heads", t.heads),
+                ("feed_forward", t.feed_forward),
+                ("longest", t.longest),
+            ],
+        }
+    }
+
+    /// Keys of one use alone: whether they are given, and of which.
+    fn options(&self) -> Vec<(&'static str, bool, Use)> {
+        match self {
+            Self::Recurrent(r) => vec![
+                ("directions", r.directions.is_some(), Use::Answer),
+                ("pooling", r.pooling.is_some(), Use::Answer),
+                ("decoder", r.decoder.is_some(), Use::Next),
+            ],
+            Self::Transformer(t) => vec![("decoder", t.decoder.is_some(), Use::Next)],
         }
     }
 }
