@@ -56,7 +56,7 @@ fn sentences_are_classified_by_each_kind_of_network() {
         assert!(report.contains("Confusion matrix"), "{report}");
         let elsewhere = folder();
         let run = dir.path().join(recipe).display().to_string();
-        for (text, label) in [("She LOVES this opera!", "good"), ("one hates this", "bad")] {
+        for (text, label) in [("She LOVES this opera", "good"), ("one hates this", "bad")] {
             let answer = predict(elsewhere.path(), &run, text, "--json").ok().json();
             assert_eq!(answer[0]["text"], text);
             let predictions = answer[0]["predictions"].as_array().expect("an array");
@@ -143,8 +143,7 @@ fn texts_that_are_none_are_refused() {
     call(dir.path(), &letters("--set data.length=5000")).fails(&["data.length must be in 1..=128"]);
     call(dir.path(), &letters("--set data.held_out=0.001")).fails(&["windows of 16 need 17 tokens"]);
     call(dir.path(), &letters("--set model.heads=3")).fails(&["model.heads must divide model.width"]);
-    call(dir.path(), &letters("--set data.folder=nowhere --data-dir nowhere"))
-        .fails(&["input.txt", "--data-dir"]);
+    call(dir.path(), &letters("--set data.file=absent.txt")).fails(&["absent.txt", "--data-dir"]);
     assert!(!dir.path().join("runs").exists());
 }
 
