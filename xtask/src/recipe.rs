@@ -315,7 +315,7 @@ mod tests {
 
     fn complaint(text: &str, sets: &[&str]) -> String {
         let resolved = Recipe::<Pictures>::resolve(text, "my.toml", &settings(sets)).and_then(|r| r.check());
-        failure::report(&resolved.err().expect("something is wrong"))
+        failure::report(&resolved.expect_err("something is wrong"))
     }
 
     #[test]
