@@ -56,14 +56,19 @@ fn sentences_are_classified_by_each_kind_of_network() {
         assert!(report.contains("Confusion matrix"), "{report}");
         let elsewhere = folder();
         let run = dir.path().join(recipe).display().to_string();
-        for (text, label) in [("She LOVES this opera", "good"), ("one hates this", "bad")] {
+        for (text, label) in
+            [("She LOVES this opera , 7 times", "good"), ("one hates this show , 7 times !", "bad")]
+        {
             let answer = predict(elsewhere.path(), &run, text, "--json").ok().json();
             assert_eq!(answer[0]["text"], text);
             let predictions = answer[0]["predictions"].as_array().expect("an array");
             assert_eq!((predictions.len(), &predictions[0]["label"]), (2, &label.into()), "{answer}");
         }
-        let table = predict(elsewhere.path(), &run, "she hates it", "--top 1").ok().stdout;
-        assert!(table.contains("she hates it") && table.contains("bad") && table.contains(" %"), "{table}");
+        let table = predict(elsewhere.path(), &run, "she hates this film , 7 times !", "--top 1").ok().stdout;
+        assert!(
+            table.contains("she hates this film") && table.contains("bad") && table.contains(" %"),
+            "{table}"
+        );
     }
 }
 
