@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::text::headline;
+
 /// A line with a legend entry; `class` chooses its colour in the style sheet.
 pub(super) struct Series {
     pub(super) name: &'static str,
@@ -24,7 +26,7 @@ pub(super) enum Marks {
 pub(super) enum Scale {
     /// Linear, from 0.
     FromZero,
-    /// Shares in [0, 1], written as percentages.
+    /// Shares, written as percentages.
     Percent,
     /// Logarithmic if all values are positive and spread over more than [`LOG_SPREAD`].
     MaybeLog,
@@ -32,6 +34,7 @@ pub(super) enum Scale {
 
 /// A chart over epochs.
 pub(super) struct Chart {
+    /// As it is called within a sentence.
     pub(super) title: &'static str,
     pub(super) scale: Scale,
     /// The right end of the horizontal axis, in epochs.
@@ -63,7 +66,7 @@ impl Chart {
         let axis = Axis::new(self.scale, lo, hi);
         let mut html = format!(
             "<figure class=\"chart\"><figcaption>{}{}<span class=\"legend\">",
-            self.title,
+            headline(self.title),
             axis.note()
         );
         for s in &series {
@@ -72,7 +75,7 @@ impl Chart {
         let _ = write!(
             html,
             "</span></figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
-            self.title
+            headline(self.title)
         );
         self.frame(&mut html, &axis);
         for s in &series {
@@ -189,7 +192,8 @@ impl Axis {
         let step = round_step((hi - lo) / 5.0);
         let (mut first, mut last) = ((lo / step + 1e-9).floor(), (hi / step - 1e-9).ceil());
         if scale == Scale::Percent {
-            (first, last) = (first.max(0.0), last.min((1.0 / step).round()));
+            let most = if hi - margin <= 1.0 { (1.0 / step).round() } else { last };
+            (first, last) = (first.max(0.0), last.min(most));
         }
         let ticks: Vec<f64> = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
         let unit = if scale == Scale::Percent { step * 100.0 } else { step };

@@ -6,7 +6,7 @@ use super::*;
 use crate::metrics::Confusion;
 
 fn figures(loss: f64, accuracy: f64) -> Figures {
-    Figures { loss, accuracy: Some(accuracy), mean_iou: None }
+    Figures::new(loss).with(Measure::Accuracy, accuracy)
 }
 
 fn epoch(epoch: u64, best: bool) -> Event {
