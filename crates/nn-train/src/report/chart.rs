@@ -1,12 +1,13 @@
 //! Line charts as inline SVG; colours come from the page's style sheet.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::text::headline;
 
 /// A line with a legend entry; `class` chooses its colour in the style sheet.
 pub(super) struct Series {
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     pub(super) class: &'static str,
     pub(super) points: Vec<(f64, f64)>,
     pub(super) marks: Marks,
@@ -28,17 +29,20 @@ pub(super) enum Scale {
     FromZero,
     /// Shares, written as percentages.
     Percent,
+    /// Linear, no further than the values.
+    Close,
     /// Logarithmic if all values are positive and spread over more than [`LOG_SPREAD`].
     MaybeLog,
 }
 
-/// A chart over epochs.
+/// A chart over epochs or steps.
 pub(super) struct Chart {
     /// As it is called within a sentence.
     pub(super) title: &'static str,
     pub(super) scale: Scale,
-    /// The right end of the horizontal axis, in epochs.
-    pub(super) epochs: f64,
+    /// What the horizontal axis counts, and its right end.
+    pub(super) across: &'static str,
+    pub(super) end: f64,
     pub(super) series: Vec<Series>,
 }
 
@@ -85,8 +89,8 @@ impl Chart {
         html
     }
 
-    fn x(&self, epoch: f64) -> f64 {
-        PLOT[0] + (PLOT[2] - PLOT[0]) * epoch / self.epochs
+    fn x(&self, at: f64) -> f64 {
+        PLOT[0] + (PLOT[2] - PLOT[0]) * at / self.end
     }
 
     /// Whether a dot at each of the points leaves the line visible.
@@ -116,8 +120,8 @@ impl Chart {
             svg,
             "<line class=\"axis\" x1=\"{left}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>"
         );
-        let step = round_step(self.epochs / 7.0).max(1.0);
-        let ticks = (0..).map(|i| f64::from(i) * step).take_while(|&t| t <= self.epochs + 1e-9);
+        let step = round_step(self.end / 7.0).max(1.0);
+        let ticks = (0..).map(|i| f64::from(i) * step).take_while(|&t| t <= self.end + 1e-9);
         for tick in ticks {
             let x = self.x(tick);
             let _ = write!(
@@ -133,9 +137,10 @@ impl Chart {
         }
         let _ = write!(
             svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">epoch</text>",
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             (left + right) / 2.0,
-            HEIGHT - 5.0
+            HEIGHT - 5.0,
+            self.across
         );
     }
 
@@ -153,11 +158,12 @@ impl Chart {
         let _ = write!(svg, "<path class=\"{class}\" d=\"{d}\"/>");
         if series.marks == Marks::Dots && self.has_room(&series.points) {
             for &(x, y) in series.points.iter().filter(|(_, y)| y.is_finite()) {
-                let (name, label) = (series.name, axis.exact(y));
+                let (name, label) = (&series.name, axis.exact(y));
                 let (cx, cy) = (self.x(x), axis.y(y));
                 let _ = write!(
                     svg,
-                    "<circle class=\"dot {class}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\"><title>{name}, epoch {x}: {label}</title></circle>"
+                    "<circle class=\"dot {class}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\"><title>{name}, {} {x}: {label}</title></circle>",
+                    self.across
                 );
             }
         }
@@ -286,8 +292,9 @@ mod tests {
         let chart = |points: Vec<(f64, f64)>, epochs| Chart {
             title: "t",
             scale: Scale::MaybeLog,
-            epochs,
-            series: vec![Series { name: "n", class: "train", points, marks: Marks::Dots }],
+            across: "epoch",
+            end: epochs,
+            series: vec![Series { name: "n".into(), class: "train", points, marks: Marks::Dots }],
         };
         assert_eq!(chart(vec![], 1.0).html(), "");
         assert_eq!(chart(vec![(1.0, f64::NAN)], 1.0).html(), "");

@@ -171,9 +171,9 @@ impl History {
 
     fn charts(&self) -> String {
         let per_epoch = self.setting.map_or(1, |s| s.batches).max(1) as f64;
-        let epochs = self.length() as f64;
-        let by_epoch = |name, class, of: &dyn Fn(&Epoch) -> Option<f64>| Series {
-            name,
+        let (across, end) = ("epoch", self.length() as f64);
+        let by_epoch = |name: &'static str, class, of: &dyn Fn(&Epoch) -> Option<f64>| Series {
+            name: name.into(),
             class,
             points: self.epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect(),
             marks: Marks::Dots,
@@ -184,8 +184,8 @@ impl History {
                 by_epoch("evaluation", "eval", &|e| of(&e.eval)),
             ]
         };
-        let line = |name, class, of: fn(&Step) -> f64| Series {
-            name,
+        let line = |name: &'static str, class, of: fn(&Step) -> f64| Series {
+            name: name.into(),
             class,
             points: self.steps.iter().map(|s| (s.step as f64 / per_epoch, of(s))).collect(),
             marks: Marks::Line,
@@ -198,14 +198,15 @@ impl History {
                 Style::Plain => Scale::MaybeLog,
                 Style::Score => Scale::FromZero,
             };
-            Chart { title: measure.title(), scale, epochs, series: lines(&|f| f.get(measure)) }
+            Chart { title: measure.title(), scale, across, end, series: lines(&|f| f.get(measure)) }
         };
         let loss_and_rate = [
-            Chart { title: "loss", scale: Scale::MaybeLog, epochs, series: loss },
+            Chart { title: "loss", scale: Scale::MaybeLog, across, end, series: loss },
             Chart {
                 title: "learning rate",
                 scale: Scale::FromZero,
-                epochs,
+                across,
+                end,
                 series: vec![line("learning rate", "rate", |s| s.lr)],
             },
         ];
