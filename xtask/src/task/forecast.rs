@@ -307,19 +307,20 @@ impl Forecast {
     fn comparison(&self, test: &Windows) -> Result<Vec<Vec<String>>> {
         let season = self.data.season;
         let names = [self.data.season_name(), "the last value".to_owned(), "the network".to_owned()];
+        let plain = |value: f64| self.data.values.undo(value);
         let mut errors = [ValueErrors::default(); 3];
-        for index in (0..test.len()).filter(|&index| test.naive(index, season).is_some()) {
-            let Some((_, truth)) = test.window(index) else { continue };
-            let plain =
-                |values: Vec<f64>| values.into_iter().map(|value| self.data.values.undo(value)).collect();
-            let forecasts: [Vec<f64>; 3] = [
-                plain(test.naive(index, season).unwrap_or_default()),
-                plain(test.naive(index, 1).unwrap_or_default()),
-                self.foretold(&test.batch(&[index], Random::new(0))?)?,
-            ];
-            for (errors, forecast) in errors.iter_mut().zip(&forecasts) {
-                for (&foretold, &truth) in forecast.iter().zip(truth) {
-                    *errors += ValueErrors::of_one(foretold, self.data.values.undo(truth));
+        let indices: Vec<usize> = (0..test.len()).filter(|&n| test.naive(n, season).is_some()).collect();
+        for indices in indices.chunks(BATCH) {
+            let foretold = self.foretold(&test.batch(indices, Random::new(0))?)?;
+            for (&index, network) in indices.iter().zip(foretold.chunks(self.data.horizon)) {
+                let Some((_, truth)) = test.window(index) else { continue };
+                let naive = |season| test.naive(index, season).unwrap_or_default();
+                let naive = [naive(season), naive(1)].map(|values| values.into_iter().map(plain).collect());
+                let [seasonal, last]: [Vec<f64>; 2] = naive;
+                for (errors, forecast) in errors.iter_mut().zip([seasonal.as_slice(), &last, network]) {
+                    for (&foretold, &truth) in forecast.iter().zip(truth) {
+                        *errors += ValueErrors::of_one(foretold, plain(truth));
+                    }
                 }
             }
         }
@@ -381,6 +382,9 @@ impl Data {
         format!("the value {} steps before", self.season)
     }
 }
+
+/// Windows that are foretold at once.
+const BATCH: usize = 256;
 
 /// Steps of the test part in a report's curve.
 const STEPS: usize = 240;

@@ -78,7 +78,7 @@ const TABLE: [Row; 17] = {
         (MeanIou, "mean_iou", "mean IoU", Up, Percent),
         (EntityF1, "entity_f1", "entity F1", Up, Percent),
         (Bleu, "bleu", "BLEU", Up, Score),
-        (Exact, "exact", "exact", Up, Percent),
+        (Exact, "exact", "exact match", Up, Percent),
         (Wer, "wer", "word error rate", Down, Percent),
         (Cer, "cer", "character error rate", Down, Percent),
         (Perplexity, "perplexity", "perplexity", Down, Plain),

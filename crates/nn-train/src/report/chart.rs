@@ -43,13 +43,20 @@ pub(super) struct Chart {
     /// What the horizontal axis counts, and its right end.
     pub(super) across: &'static str,
     pub(super) end: f64,
+    /// [`NARROW`] or [`WIDE`].
+    pub(super) width: f64,
     pub(super) series: Vec<Series>,
 }
 
-const WIDTH: f64 = 430.0;
+/// Of a chart beside others, and of one that has the page to itself.
+pub(super) const NARROW: f64 = 430.0;
+pub(super) const WIDE: f64 = 1180.0;
 const HEIGHT: f64 = 270.0;
-/// The plot inside: left, top, right, bottom.
-const PLOT: [f64; 4] = [54.0, 10.0, WIDTH - 12.0, HEIGHT - 38.0];
+/// The plot inside: left, top, and bottom; and how far its right end is from the chart's.
+const LEFT: f64 = 54.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = HEIGHT - 38.0;
+const RIGHT: f64 = 12.0;
 const LOG_SPREAD: f64 = 25.0;
 /// Dots closer to each other than this would hide the line.
 const DOT_SPACE: f64 = 12.0;
@@ -78,7 +85,8 @@ impl Chart {
         }
         let _ = write!(
             html,
-            "</span></figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            "</span></figcaption><svg viewBox=\"0 0 {} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            self.width,
             headline(self.title)
         );
         self.frame(&mut html, &axis);
@@ -90,7 +98,7 @@ impl Chart {
     }
 
     fn x(&self, at: f64) -> f64 {
-        PLOT[0] + (PLOT[2] - PLOT[0]) * at / self.end
+        LEFT + (self.width - RIGHT - LEFT) * at / self.end
     }
 
     /// Whether a dot at each of the points leaves the line visible.
@@ -102,7 +110,7 @@ impl Chart {
     }
 
     fn frame(&self, svg: &mut String, axis: &Axis) {
-        let [left, _, right, bottom] = PLOT;
+        let [left, right, bottom] = [LEFT, self.width - RIGHT, BOTTOM];
         for &tick in &axis.ticks {
             let (y, label) = (axis.y(tick), axis.label(tick));
             let _ = write!(
@@ -120,7 +128,7 @@ impl Chart {
             svg,
             "<line class=\"axis\" x1=\"{left}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>"
         );
-        let step = round_step(self.end / 7.0).max(1.0);
+        let step = round_step(self.end / (self.width / 60.0)).max(1.0);
         let ticks = (0..).map(|i| f64::from(i) * step).take_while(|&t| t <= self.end + 1e-9);
         for tick in ticks {
             let x = self.x(tick);
@@ -227,7 +235,7 @@ impl Axis {
         } else {
             (value - self.lo) / (self.hi - self.lo)
         };
-        PLOT[3] - (PLOT[3] - PLOT[1]) * share
+        BOTTOM - (BOTTOM - TOP) * share
     }
 
     fn label(&self, tick: f64) -> String {
@@ -294,6 +302,7 @@ mod tests {
             scale: Scale::MaybeLog,
             across: "epoch",
             end: epochs,
+            width: NARROW,
             series: vec![Series { name: "n".into(), class: "train", points, marks: Marks::Dots }],
         };
         assert_eq!(chart(vec![], 1.0).html(), "");

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use self::chart::{Chart, Marks, Scale, Series};
+use self::chart::{Chart, Marks, NARROW, Scale, Series};
 use self::text::{count, date, duration, escape};
 use crate::error::TrainError;
 use crate::event::{Epoch, Event, Setting, Step};
@@ -171,7 +171,7 @@ impl History {
 
     fn charts(&self) -> String {
         let per_epoch = self.setting.map_or(1, |s| s.batches).max(1) as f64;
-        let (across, end) = ("epoch", self.length() as f64);
+        let (across, end, width) = ("epoch", self.length() as f64, NARROW);
         let by_epoch = |name: &'static str, class, of: &dyn Fn(&Epoch) -> Option<f64>| Series {
             name: name.into(),
             class,
@@ -198,15 +198,16 @@ impl History {
                 Style::Plain => Scale::MaybeLog,
                 Style::Score => Scale::FromZero,
             };
-            Chart { title: measure.title(), scale, across, end, series: lines(&|f| f.get(measure)) }
+            Chart { title: measure.title(), scale, across, end, width, series: lines(&|f| f.get(measure)) }
         };
         let loss_and_rate = [
-            Chart { title: "loss", scale: Scale::MaybeLog, across, end, series: loss },
+            Chart { title: "loss", scale: Scale::MaybeLog, across, end, width, series: loss },
             Chart {
                 title: "learning rate",
                 scale: Scale::FromZero,
                 across,
                 end,
+                width,
                 series: vec![line("learning rate", "rate", |s| s.lr)],
             },
         ];
