@@ -133,9 +133,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named_with_its_place() -> Result<()> {
-        let table = parse("a,b\n1,2\n\n3,x\n4,inf\n")?;
+        let table = parse("a,b\n1,2\n3,x\n4,inf\n")?;
         for (error, says) in [
-            (table.numbers("b"), "t.csv: line 4, column b: a number is expected, got \"x\""),
+            (table.numbers("b"), "t.csv: line 3, column b: a number is expected, got \"x\""),
             (parse("a\n1\nNaN\n")?.numbers("a"), "line 3, column a"),
             (table.numbers("c"), "there is no column \"c\"; there are a, b"),
         ] {
