@@ -1,18 +1,17 @@
 //! Figures in words, the most telling first.
 
-use nn_train::Figures;
+use nn_train::{Figures, Measure};
 
 /// Name and value of each figure there is; the loss comes last.
 pub(crate) fn rows(figures: &Figures) -> Vec<(&'static str, String)> {
-    let mut rows = extra(figures);
-    rows.extend(figures.accuracy.map(|share| ("accuracy", percent(share))));
-    rows.push(("loss", format!("{:.4}", figures.loss)));
-    rows
+    let measures = figures.measures().map(|(measure, value)| (measure.title(), measure.text(value)));
+    measures.chain([("loss", format!("{:.4}", figures.loss))]).collect()
 }
 
-/// Those that only some tasks have: no accuracy and no loss.
-pub(crate) fn extra(figures: &Figures) -> Vec<(&'static str, String)> {
-    figures.mean_iou.map(|share| ("mean IoU", percent(share))).into_iter().collect()
+/// The one that decides, if that is neither accuracy nor loss.
+pub(crate) fn leading(figures: &Figures) -> Option<(&'static str, String)> {
+    let (measure, value) = figures.measures().next().filter(|(measure, _)| *measure != Measure::Accuracy)?;
+    Some((measure.title(), measure.text(value)))
 }
 
 /// `98.70 %`

@@ -4,10 +4,10 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use nn_train::Event;
 use nn_train::event::{Epoch, Step};
+use nn_train::{Event, Measure};
 
-use crate::figures::{extra, percent as percent_of};
+use crate::figures::{leading, percent as percent_of};
 use crate::output::{duration, note, thousands};
 
 /// Between two lines within an epoch where there is no bar.
@@ -99,8 +99,10 @@ impl Progress {
     }
 
     fn message(&self, step: &Step) -> String {
-        let accuracy =
-            step.so_far.accuracy.map_or(String::new(), |a| format!("  accuracy {:.1} %", 100.0 * a));
+        let accuracy = step
+            .so_far
+            .get(Measure::Accuracy)
+            .map_or(String::new(), |a| format!("  accuracy {:.1} %", 100.0 * a));
         let speed = step.examples_per_second;
         let of_epoch = 1.0 - step.batch as f64 / self.batches.max(1) as f64;
         let examples = ((self.epochs - step.epoch) as f64 + of_epoch) * self.examples as f64;
@@ -130,16 +132,15 @@ pub(crate) fn head(noun: &str) -> String {
 fn row(epoch: &Epoch, noun: &str) -> String {
     let accuracy = |a: Option<f64>| a.map_or(String::new(), percent_of);
     let best = if epoch.best { "  best" } else { "" };
-    let extra: String =
-        extra(&epoch.eval).into_iter().map(|(name, value)| format!("  {name} {value}")).collect();
+    let leading = leading(&epoch.eval).map_or(String::new(), |(name, value)| format!("  {name} {value}"));
     let width = (noun.len() + 2).max(8);
     format!(
-        "  {:>5}  {:>10.4}  {:>8}  {:>9.4}  {:>8}  {:>width$}  {:>8}{extra}{best}",
+        "  {:>5}  {:>10.4}  {:>8}  {:>9.4}  {:>8}  {:>width$}  {:>8}{leading}{best}",
         epoch.epoch,
         epoch.train.loss,
-        accuracy(epoch.train.accuracy),
+        accuracy(epoch.train.get(Measure::Accuracy)),
         epoch.eval.loss,
-        accuracy(epoch.eval.accuracy),
+        accuracy(epoch.eval.get(Measure::Accuracy)),
         thousands(epoch.examples_per_second as u64),
         duration(epoch.seconds),
     )
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn rows_stand_under_their_heads() {
-        let figures = |loss, accuracy| Figures { loss, accuracy: Some(accuracy), mean_iou: None };
+        let figures = |loss, accuracy| Figures::new(loss).with(Measure::Accuracy, accuracy);
         let epoch = Epoch {
             epoch: 3,
             step: 100,

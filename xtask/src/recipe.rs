@@ -35,6 +35,22 @@ pub(crate) const EMBEDDED: &[(&str, &str)] = &[
     ("sentiment-transformer", include_str!("../recipes/sentiment-transformer.toml")),
     ("char-lstm", include_str!("../recipes/char-lstm.toml")),
     ("char-transformer", include_str!("../recipes/char-transformer.toml")),
+    ("forecast-airline-rnn", include_str!("../recipes/forecast-airline-rnn.toml")),
+    ("forecast-airline-lstm", include_str!("../recipes/forecast-airline-lstm.toml")),
+    ("forecast-airline-gru", include_str!("../recipes/forecast-airline-gru.toml")),
+    ("forecast-temperatures-rnn", include_str!("../recipes/forecast-temperatures-rnn.toml")),
+    ("forecast-temperatures-lstm", include_str!("../recipes/forecast-temperatures-lstm.toml")),
+    ("forecast-temperatures-gru", include_str!("../recipes/forecast-temperatures-gru.toml")),
+    ("forecast-etth1-rnn", include_str!("../recipes/forecast-etth1-rnn.toml")),
+    ("forecast-etth1-lstm", include_str!("../recipes/forecast-etth1-lstm.toml")),
+    ("forecast-etth1-gru", include_str!("../recipes/forecast-etth1-gru.toml")),
+    ("toy-copy", include_str!("../recipes/toy-copy.toml")),
+    ("toy-reverse", include_str!("../recipes/toy-reverse.toml")),
+    ("toy-sort", include_str!("../recipes/toy-sort.toml")),
+    ("toy-adding", include_str!("../recipes/toy-adding.toml")),
+    ("entities-wnut17", include_str!("../recipes/entities-wnut17.toml")),
+    ("translation-gru", include_str!("../recipes/translation-gru.toml")),
+    ("translation-transformer", include_str!("../recipes/translation-transformer.toml")),
 ];
 
 /// A training run; what a table leaves out takes its default. The task says what `[model]`, `[data]` and `[augment]` hold.

@@ -1,10 +1,16 @@
 //! What can be trained: each kind of task is a file in this folder and a row of [`TASKS`]; docs/add-a-task.md tells how.
 
+mod adding;
+mod entities;
+mod forecast;
 pub(crate) mod language;
 mod lines;
 pub(crate) mod network;
+mod pairs;
 mod pictures;
 mod sentences;
+mod toy;
+mod translation;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,9 +30,14 @@ use crate::failure::{self, Advise, failed};
 use crate::recipe::{self, Recipe};
 use crate::{eval, predict, train};
 
+use self::adding::Adding;
+use self::entities::Entities;
+use self::forecast::Forecast;
 use self::language::Language;
 pub(crate) use self::pictures::Pictures;
 use self::sentences::Sentences;
+use self::toy::Toy;
+use self::translation::Translation;
 
 /// A model with all it needs to be trained and asked, and how it comes about.
 ///
@@ -181,7 +192,16 @@ pub(crate) struct Read {
 }
 
 /// Every task.
-static TASKS: &[Entry] = &[Entry::of::<Pictures>(), Entry::of::<Sentences>(), Entry::of::<Language>()];
+static TASKS: &[Entry] = &[
+    Entry::of::<Pictures>(),
+    Entry::of::<Sentences>(),
+    Entry::of::<Language>(),
+    Entry::of::<Forecast>(),
+    Entry::of::<Toy>(),
+    Entry::of::<Adding>(),
+    Entry::of::<Entities>(),
+    Entry::of::<Translation>(),
+];
 
 impl Entry {
     const fn of<T: Task>() -> Self {

@@ -7,6 +7,7 @@
 //! | [`mod@unit`] | what tells one kind of them from another |
 //! | [`classifier`] | [`SequenceClassifier`] and [`Forecaster`]: one answer a sequence |
 //! | [`tagger`], [`crf`] | [`SequenceTagger`]: a label a step, chosen apart or together |
+//! | [`word_tagger`] | [`WordTagger`]: a label a word, read from its letters too |
 //! | [`language_model`] | [`LanguageModel`]: what comes next |
 //! | [`transformer`] | [`Transformer`], [`TransformerEncoder`], [`TransformerDecoder`] and their layers |
 //! | [`transformer_model`] | [`TransformerLanguageModel`] and [`TransformerClassifier`] |
@@ -51,6 +52,7 @@ pub mod transformer;
 pub mod transformer_model;
 pub mod transformer_seq2seq;
 pub mod unit;
+pub mod word_tagger;
 
 pub use cell::{Cell, CellConfig};
 pub use classifier::{Forecaster, ForecasterConfig, Pooling, SequenceClassifier, SequenceClassifierConfig};
@@ -73,3 +75,4 @@ pub use unit::{
     AnyState, AnyUnit, Elman, Gated, Gru, GruCell, GruConfig, Jordan, JordanConfig, JordanRnn, LongShortTerm,
     Lstm, LstmCell, LstmConfig, Rnn, RnnCell, RnnConfig, State, Unit,
 };
+pub use word_tagger::{WordTagger, WordTaggerConfig, Words};

@@ -7,7 +7,7 @@
 //! | [`optim`] | [`Optimizer`], its [`Rule`]s with PyTorch's numbers, groups of parameters by [`Scale`] |
 //! | [`schedule`] | [`Schedule`]: the learning rate as a function of the step |
 //! | [`clip`] | clipping of gradients by their norm |
-//! | [`metrics`] | [`Outcome`] of a batch, [`Metrics`] over many, [`Evaluation`] of a data set |
+//! | [`metrics`] | [`Outcome`] of a batch, [`Metrics`] over many, [`Evaluation`] of a data set, and what it is judged by |
 //! | [`fit`](mod@fit) | [`fit()`](fn@fit), the loop, and [`evaluate`] |
 //! | [`trainer`] | [`Trainer`]: everything a run consists of; creating and resuming runs |
 //! | [`event`] | what the loop tells while it runs, and what `log.jsonl` consists of |
@@ -31,7 +31,7 @@ pub mod trainer;
 pub use error::TrainError;
 pub use event::Event;
 pub use fit::{evaluate, fit};
-pub use metrics::{Evaluation, Figures, Metrics, Outcome};
+pub use metrics::{Counts, Evaluation, Figures, Measure, Metrics, Outcome};
 pub use optim::{
     Adadelta, Adagrad, Adam, AdamW, Lamb, Lion, NAdam, Optimizer, RAdam, RmsProp, Rule, Scale, Sgd,
 };

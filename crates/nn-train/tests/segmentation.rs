@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::{Result, Tensor};
-use nn_train::{Evaluation, Outcome};
+use nn_train::{Evaluation, Measure, Outcome};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/segmentation.safetensors");
 const IGNORE: u32 = 255;
@@ -24,8 +24,9 @@ fn batches_come_to_scikit_learns_figures() -> Result<()> {
     let ours = &evaluation.confusion().expect("few classes").counts;
     assert_eq!(ours.iter().flatten().map(|&n| n as i64).collect::<Vec<_>>(), matrix.concat());
     let figures = evaluation.figures();
-    for (name, figure) in [("mean_iou", figures.mean_iou), ("accuracy", figures.accuracy)] {
-        let (ours, theirs) = (figure.expect("scenes were evaluated"), number(&golden[name])?);
+    for measure in [Measure::MeanIou, Measure::Accuracy] {
+        let name = measure.key();
+        let (ours, theirs) = (figures.get(measure).expect("scenes were evaluated"), number(&golden[name])?);
         assert!((ours - theirs).abs() < 1e-12, "{name}: {ours} {theirs}");
     }
     Ok(())

@@ -6,5 +6,6 @@ mod errors;
 mod interruption;
 mod photos;
 mod results;
+mod sequences;
 mod texts;
 mod weights;

@@ -111,11 +111,17 @@ impl TryFrom<Saved> for Vocabulary {
 impl Vocabulary {
     /// The pieces of `texts`: the most frequent first, equally frequent ones in the order of their letters.
     pub fn build<'a>(texts: impl IntoIterator<Item = &'a str>, cfg: VocabularyConfig<'_>) -> Self {
+        Self::of_pieces(texts.into_iter().flat_map(|text| cfg.units.cut(text)), cfg)
+    }
+
+    /// [`Vocabulary::build`] of texts that are cut already.
+    pub fn of_pieces<S: AsRef<str>>(pieces: impl IntoIterator<Item = S>, cfg: VocabularyConfig<'_>) -> Self {
         let mut counts: HashMap<String, usize> = HashMap::new();
-        for piece in texts.into_iter().flat_map(|text| cfg.units.cut(text)) {
-            match counts.get_mut(&*piece) {
+        for piece in pieces {
+            let piece = piece.as_ref();
+            match counts.get_mut(piece) {
                 Some(count) => *count += 1,
-                None => drop(counts.insert(piece.into_owned(), 1)),
+                None => drop(counts.insert(piece.to_owned(), 1)),
             }
         }
         let special: Vec<String> = cfg.special.iter().map(|token| token.name().to_owned()).collect();

@@ -10,11 +10,16 @@
 //! | [`Source`] | pictures one at a time, with a class or a mask: [`ImageSet`], [`ImageFolder`], [`MaskedImages`], a [`Subset`] |
 //! | [`Prepared`] | a source whose examples are augmented, normalised and batched when they are asked for |
 //! | [`Encoding`] | text files, in UTF-8 or another encoding |
+//! | [`CsvTable`] | columns with types |
+//! | [`Windows`] | stretches of a time series and what came after them, scaled |
+//! | [`read_conll`], [`read_parallel`] | sentences with a tag for each token; lines in two languages |
 //! | [`LabelledSequences`] | sequences of tokens with a class each, in batches of like length, padded |
 //! | [`TokenStream`] | one long text in windows, each with what comes next |
 //! | [`Loader`] | shuffles, batches, and stays ahead of the training on threads of its own |
 
 pub mod cifar;
+mod conll;
+mod csv;
 mod dataset;
 pub mod digits;
 mod folder;
@@ -25,12 +30,16 @@ mod loader;
 pub mod mnist;
 mod normalise;
 mod pairs;
+mod parallel;
 mod prepared;
 mod sequences;
+mod series;
 mod source;
 mod stream;
 mod text;
 
+pub use conll::{TaggedSentence, read_conll};
+pub use csv::CsvTable;
 pub use dataset::{Batch, Dataset};
 pub use digits::digits;
 pub use folder::{Decode, ImageFolder};
@@ -39,8 +48,10 @@ pub use images::{ImageSet, Images, Part};
 pub use loader::{Epoch, Loader, LoaderConfig, Order};
 pub use normalise::{IMAGENET, Normalise};
 pub use pairs::{Decoders, MaskedImages};
+pub use parallel::read_parallel;
 pub use prepared::Prepared;
 pub use sequences::{LabelledBatch, LabelledSequences, Padded, by_length};
+pub use series::{Scale, WindowBatch, WindowConfig, Windows, chronological};
 pub use source::{Example, Source, Subset, Target, split, split_by_class};
 pub use stream::{Begin, TokenStream};
 pub use text::Encoding;

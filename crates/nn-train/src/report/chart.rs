@@ -1,10 +1,13 @@
 //! Line charts as inline SVG; colours come from the page's style sheet.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+
+use super::text::headline;
 
 /// A line with a legend entry; `class` chooses its colour in the style sheet.
 pub(super) struct Series {
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     pub(super) class: &'static str,
     pub(super) points: Vec<(f64, f64)>,
     pub(super) marks: Marks,
@@ -24,25 +27,36 @@ pub(super) enum Marks {
 pub(super) enum Scale {
     /// Linear, from 0.
     FromZero,
-    /// Shares in [0, 1], written as percentages.
+    /// Shares, written as percentages.
     Percent,
+    /// Linear, no further than the values.
+    Close,
     /// Logarithmic if all values are positive and spread over more than [`LOG_SPREAD`].
     MaybeLog,
 }
 
-/// A chart over epochs.
+/// A chart over epochs or steps.
 pub(super) struct Chart {
+    /// As it is called within a sentence.
     pub(super) title: &'static str,
     pub(super) scale: Scale,
-    /// The right end of the horizontal axis, in epochs.
-    pub(super) epochs: f64,
+    /// What the horizontal axis counts, and its right end.
+    pub(super) across: &'static str,
+    pub(super) end: f64,
+    /// [`NARROW`] or [`WIDE`].
+    pub(super) width: f64,
     pub(super) series: Vec<Series>,
 }
 
-const WIDTH: f64 = 430.0;
+/// Of a chart beside others, and of one that has the page to itself.
+pub(super) const NARROW: f64 = 430.0;
+pub(super) const WIDE: f64 = 1180.0;
 const HEIGHT: f64 = 270.0;
-/// The plot inside: left, top, right, bottom.
-const PLOT: [f64; 4] = [54.0, 10.0, WIDTH - 12.0, HEIGHT - 38.0];
+/// The plot inside: left, top, and bottom; and how far its right end is from the chart's.
+const LEFT: f64 = 54.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = HEIGHT - 38.0;
+const RIGHT: f64 = 12.0;
 const LOG_SPREAD: f64 = 25.0;
 /// Dots closer to each other than this would hide the line.
 const DOT_SPACE: f64 = 12.0;
@@ -63,7 +77,7 @@ impl Chart {
         let axis = Axis::new(self.scale, lo, hi);
         let mut html = format!(
             "<figure class=\"chart\"><figcaption>{}{}<span class=\"legend\">",
-            self.title,
+            headline(self.title),
             axis.note()
         );
         for s in &series {
@@ -71,8 +85,9 @@ impl Chart {
         }
         let _ = write!(
             html,
-            "</span></figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
-            self.title
+            "</span></figcaption><svg viewBox=\"0 0 {} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            self.width,
+            headline(self.title)
         );
         self.frame(&mut html, &axis);
         for s in &series {
@@ -82,8 +97,8 @@ impl Chart {
         html
     }
 
-    fn x(&self, epoch: f64) -> f64 {
-        PLOT[0] + (PLOT[2] - PLOT[0]) * epoch / self.epochs
+    fn x(&self, at: f64) -> f64 {
+        LEFT + (self.width - RIGHT - LEFT) * at / self.end
     }
 
     /// Whether a dot at each of the points leaves the line visible.
@@ -95,7 +110,7 @@ impl Chart {
     }
 
     fn frame(&self, svg: &mut String, axis: &Axis) {
-        let [left, _, right, bottom] = PLOT;
+        let [left, right, bottom] = [LEFT, self.width - RIGHT, BOTTOM];
         for &tick in &axis.ticks {
             let (y, label) = (axis.y(tick), axis.label(tick));
             let _ = write!(
@@ -113,8 +128,8 @@ impl Chart {
             svg,
             "<line class=\"axis\" x1=\"{left}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>"
         );
-        let step = round_step(self.epochs / 7.0).max(1.0);
-        let ticks = (0..).map(|i| f64::from(i) * step).take_while(|&t| t <= self.epochs + 1e-9);
+        let step = round_step(self.end / (self.width / 60.0)).max(1.0);
+        let ticks = (0..).map(|i| f64::from(i) * step).take_while(|&t| t <= self.end + 1e-9);
         for tick in ticks {
             let x = self.x(tick);
             let _ = write!(
@@ -130,9 +145,10 @@ impl Chart {
         }
         let _ = write!(
             svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">epoch</text>",
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             (left + right) / 2.0,
-            HEIGHT - 5.0
+            HEIGHT - 5.0,
+            self.across
         );
     }
 
@@ -150,11 +166,12 @@ impl Chart {
         let _ = write!(svg, "<path class=\"{class}\" d=\"{d}\"/>");
         if series.marks == Marks::Dots && self.has_room(&series.points) {
             for &(x, y) in series.points.iter().filter(|(_, y)| y.is_finite()) {
-                let (name, label) = (series.name, axis.exact(y));
+                let (name, label) = (&series.name, axis.exact(y));
                 let (cx, cy) = (self.x(x), axis.y(y));
                 let _ = write!(
                     svg,
-                    "<circle class=\"dot {class}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\"><title>{name}, epoch {x}: {label}</title></circle>"
+                    "<circle class=\"dot {class}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\"><title>{name}, {} {x}: {label}</title></circle>",
+                    self.across
                 );
             }
         }
@@ -189,7 +206,8 @@ impl Axis {
         let step = round_step((hi - lo) / 5.0);
         let (mut first, mut last) = ((lo / step + 1e-9).floor(), (hi / step - 1e-9).ceil());
         if scale == Scale::Percent {
-            (first, last) = (first.max(0.0), last.min((1.0 / step).round()));
+            let most = if hi - margin <= 1.0 { (1.0 / step).round() } else { last };
+            (first, last) = (first.max(0.0), last.min(most));
         }
         let ticks: Vec<f64> = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
         let unit = if scale == Scale::Percent { step * 100.0 } else { step };
@@ -217,7 +235,7 @@ impl Axis {
         } else {
             (value - self.lo) / (self.hi - self.lo)
         };
-        PLOT[3] - (PLOT[3] - PLOT[1]) * share
+        BOTTOM - (BOTTOM - TOP) * share
     }
 
     fn label(&self, tick: f64) -> String {
@@ -282,8 +300,10 @@ mod tests {
         let chart = |points: Vec<(f64, f64)>, epochs| Chart {
             title: "t",
             scale: Scale::MaybeLog,
-            epochs,
-            series: vec![Series { name: "n", class: "train", points, marks: Marks::Dots }],
+            across: "epoch",
+            end: epochs,
+            width: NARROW,
+            series: vec![Series { name: "n".into(), class: "train", points, marks: Marks::Dots }],
         };
         assert_eq!(chart(vec![], 1.0).html(), "");
         assert_eq!(chart(vec![(1.0, f64::NAN)], 1.0).html(), "");

@@ -12,11 +12,11 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use self::chart::{Chart, Marks, Scale, Series};
-use self::text::{count, date, duration, escape, percent};
+use self::chart::{Chart, Marks, NARROW, Scale, Series};
+use self::text::{count, date, duration, escape};
 use crate::error::TrainError;
 use crate::event::{Epoch, Event, Setting, Step};
-use crate::metrics::Figures;
+use crate::metrics::{Direction, Figures, Measure, Style};
 use crate::run::{self, About, RECIPE, REPORT};
 
 pub use self::panel::{Content, Panel};
@@ -139,10 +139,15 @@ impl History {
     fn cards(&self) -> String {
         let mut cards: Vec<(String, String)> = Vec::new();
         if let Some(best) = self.best() {
-            let (value, what) = match (best.eval.mean_iou, best.eval.accuracy) {
-                (Some(iou), _) => (percent(iou), "best mean IoU"),
-                (None, Some(accuracy)) => (percent(accuracy), "best accuracy"),
-                (None, None) => (format!("{:.4}", best.eval.loss), "lowest loss"),
+            let (value, what) = match best.eval.measures().next() {
+                Some((measure, value)) => {
+                    let extreme = match measure.direction() {
+                        Direction::Up => "best",
+                        Direction::Down => "lowest",
+                    };
+                    (measure.text(value), format!("{extreme} {}", measure.title()))
+                }
+                None => (format!("{:.4}", best.eval.loss), "lowest loss".to_owned()),
             };
             cards.push((value, format!("{what}, epoch {}", best.epoch)));
         }
@@ -166,40 +171,48 @@ impl History {
 
     fn charts(&self) -> String {
         let per_epoch = self.setting.map_or(1, |s| s.batches).max(1) as f64;
-        let epochs = self.length() as f64;
-        let by_epoch = |name, class, of: &dyn Fn(&Epoch) -> Option<f64>| Series {
-            name,
+        let (across, end, width) = ("epoch", self.length() as f64, NARROW);
+        let by_epoch = |name: &'static str, class, of: &dyn Fn(&Epoch) -> Option<f64>| Series {
+            name: name.into(),
             class,
             points: self.epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect(),
             marks: Marks::Dots,
         };
-        let lines = |of: fn(&Figures) -> Option<f64>| {
+        let lines = |of: &dyn Fn(&Figures) -> Option<f64>| {
             vec![
                 by_epoch("training", "train", &|e| of(&e.train)),
                 by_epoch("evaluation", "eval", &|e| of(&e.eval)),
             ]
         };
-        let line = |name, class, of: fn(&Step) -> f64| Series {
-            name,
+        let line = |name: &'static str, class, of: fn(&Step) -> f64| Series {
+            name: name.into(),
             class,
             points: self.steps.iter().map(|s| (s.step as f64 / per_epoch, of(s))).collect(),
             marks: Marks::Line,
         };
-        let mut loss = lines(|f| Some(f.loss));
+        let mut loss = lines(&|f| Some(f.loss));
         loss.insert(0, smooth(line("batches", "batches", |s| s.loss)));
-        let iou = vec![by_epoch("evaluation", "eval", &|e| e.eval.mean_iou)];
-        let charts = [
-            Chart { title: "Mean intersection over union", scale: Scale::Percent, epochs, series: iou },
-            Chart { title: "Accuracy", scale: Scale::Percent, epochs, series: lines(|f| f.accuracy) },
-            Chart { title: "Loss", scale: Scale::MaybeLog, epochs, series: loss },
+        let measured = |measure: Measure| {
+            let scale = match measure.style() {
+                Style::Percent => Scale::Percent,
+                Style::Plain => Scale::MaybeLog,
+                Style::Score => Scale::FromZero,
+            };
+            Chart { title: measure.title(), scale, across, end, width, series: lines(&|f| f.get(measure)) }
+        };
+        let loss_and_rate = [
+            Chart { title: "loss", scale: Scale::MaybeLog, across, end, width, series: loss },
             Chart {
-                title: "Learning rate",
+                title: "learning rate",
                 scale: Scale::FromZero,
-                epochs,
+                across,
+                end,
+                width,
                 series: vec![line("learning rate", "rate", |s| s.lr)],
             },
         ];
-        let html: String = charts.iter().map(Chart::html).collect();
+        let charts = Measure::all().map(measured).chain(loss_and_rate);
+        let html: String = charts.map(|chart| chart.html()).collect();
         if html.is_empty() {
             html
         } else {
@@ -263,25 +276,33 @@ impl History {
         if self.epochs.is_empty() {
             return String::new();
         }
+        let of_part = |part: fn(&Epoch) -> &Figures| {
+            let there = |measure: &Measure| self.epochs.iter().any(|e| part(e).get(*measure).is_some());
+            (part, Measure::all().filter(there).collect::<Vec<_>>())
+        };
+        let parts = [("training", of_part(|e| &e.train)), ("evaluation", of_part(|e| &e.eval))];
         let mut html = String::from(
             "<h2>Epochs</h2>\n<div class=\"panel\"><details><summary>All figures</summary><table class=\"rows\"><thead><tr>\
-             <th>epoch</th><th>training loss</th><th>training accuracy</th><th>evaluation loss</th>\
-             <th>evaluation accuracy</th><th>learning rate</th><th>time</th></tr></thead><tbody>\n",
+             <th>epoch</th>",
         );
-        let share = |a: Option<f64>| a.map_or("–".to_owned(), percent);
+        for (part, (_, measures)) in &parts {
+            let _ = write!(html, "<th>{part} loss</th>");
+            for measure in measures {
+                let _ = write!(html, "<th>{part} {}</th>", measure.title());
+            }
+        }
+        html.push_str("<th>learning rate</th><th>time</th></tr></thead><tbody>\n");
         for e in &self.epochs {
-            let _ = writeln!(
-                html,
-                "<tr><td>{}{}</td><td>{:.4}</td><td>{}</td><td>{:.4}</td><td>{}</td><td>{:.3e}</td><td>{}</td></tr>",
-                e.epoch,
-                if e.best { " ★" } else { "" },
-                e.train.loss,
-                share(e.train.accuracy),
-                e.eval.loss,
-                share(e.eval.accuracy),
-                e.lr,
-                duration(e.seconds)
-            );
+            let _ = write!(html, "<tr><td>{}{}</td>", e.epoch, if e.best { " ★" } else { "" });
+            for (_, (figures, measures)) in &parts {
+                let figures = figures(e);
+                let _ = write!(html, "<td>{:.4}</td>", figures.loss);
+                for &measure in measures {
+                    let text = figures.get(measure).map_or("–".to_owned(), |value| measure.text(value));
+                    let _ = write!(html, "<td>{text}</td>");
+                }
+            }
+            let _ = writeln!(html, "<td>{:.3e}</td><td>{}</td></tr>", e.lr, duration(e.seconds));
         }
         html + "</tbody></table></details></div>\n"
     }

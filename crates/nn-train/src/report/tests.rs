@@ -6,7 +6,7 @@ use super::*;
 use crate::metrics::Confusion;
 
 fn figures(loss: f64, accuracy: f64) -> Figures {
-    Figures { loss, accuracy: Some(accuracy), mean_iou: None }
+    Figures::new(loss).with(Measure::Accuracy, accuracy)
 }
 
 fn epoch(epoch: u64, best: bool) -> Event {
@@ -45,12 +45,16 @@ fn log() -> Vec<Event> {
 fn panels() -> Vec<Panel> {
     let panel = |title: &str, content| Panel { title: title.to_owned(), content };
     let words = |words: [&str; 2]| words.map(str::to_owned).to_vec();
+    let [came, told] = ["<came>", "<told>"].map(|name| (name.to_owned(), vec![1.0, 3.0, 2.0]));
+    let row = ("<row>".to_owned(), vec![0.25, 0.75]);
     vec![
         panel("Samples <i>", Content::Text("To <b>,\nor not".to_owned())),
         panel(
             "Worst",
             Content::Table { head: words(["<sure>", "text"]), rows: vec![words(["9", "<a> & b"])] },
         ),
+        panel("Wave", Content::Lines { across: "step", lines: [came, told] }),
+        panel("Map", Content::Map { columns: words(["<x>", "y"]), rows: vec![row] }),
     ]
 }
 
@@ -66,10 +70,14 @@ fn foreign_words_stay_words() -> Result<(), TrainError> {
         "a = \"</pre><img src=x>\"",
         &Illustrations { mistakes: vec![sample], panels: panels(), ..Illustrations::default() },
     )?;
-    for raw in ["<script", "<cat>", "<b></", "</pre><img", "dog & co"] {
+    for raw in ["<script", "<came>", "<x>", "<row>", "<cat>", "<b></", "</pre><img", "dog & co"] {
         assert!(!html.contains(raw), "{raw} is in the page as it is");
     }
     for told in [
+        "&lt;came&gt;",
+        "step</text>",
+        "&lt;x&gt;",
+        "--v:0.750",
         "&lt;script&gt;",
         "&lt;cat&gt;",
         "<h2>Samples &lt;i&gt;</h2>",

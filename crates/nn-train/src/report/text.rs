@@ -34,6 +34,12 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 
+/// With a capital in front.
+pub(super) fn headline(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().into_iter().flat_map(char::to_uppercase).chain(rest).collect()
+}
+
 /// Seconds, short: `8.4 s`, `3:20 min`, `5:07 h`.
 pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;

@@ -1,0 +1,221 @@
+//! What a forward pass made of a batch.
+
+use candle_core::{DType, Result, Tensor};
+use nn_core::ensure;
+use nn_core::ops::{CrossEntropy, Reduction, cross_entropy};
+
+use super::Counts;
+
+/// What a forward pass made of a batch: the loss to minimise, for classifiers what was decided, and what else its task is
+/// judged by.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    loss: Tensor,
+    examples: usize,
+    decisions: Option<Decisions>,
+    counts: Counts,
+}
+
+/// A classifier's scores and what they should have said.
+#[derive(Clone, Debug)]
+pub(super) struct Decisions {
+    /// `[B, C, P]` for the places of each example, outside the graph.
+    logits: Tensor,
+    /// `[B · P]`
+    targets: Tensor,
+    places: Places,
+}
+
+/// What is decided about an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Places {
+    /// The example itself.
+    One,
+    /// Each of its places.
+    Many,
+    /// Each of its places but those whose target is this.
+    Scene { ignore: u32 },
+}
+
+/// A decision: the example's place in the batch, what it is, what it was taken for.
+pub(super) struct Decision {
+    pub(super) example: usize,
+    pub(super) target: usize,
+    pub(super) predicted: usize,
+}
+
+impl Outcome {
+    /// A scalar loss that is the mean over `examples` examples.
+    ///
+    /// # Errors
+    /// If `loss` is no scalar.
+    pub fn new(loss: Tensor, examples: usize) -> Result<Self> {
+        ensure!(
+            loss.elem_count() == 1,
+            "Outcome: the loss must be a single number, got shape {:?}",
+            loss.dims()
+        );
+        Ok(Self {
+            loss: loss.flatten_all()?.squeeze(0)?,
+            examples,
+            decisions: None,
+            counts: Counts::default(),
+        })
+    }
+
+    /// Mean cross-entropy of `logits` `[B, C, …]` against class indices `targets` `[B, …]`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit each other.
+    pub fn classification(logits: &Tensor, targets: &Tensor) -> Result<Self> {
+        let places = if logits.rank() == 2 { Places::One } else { Places::Many };
+        let loss = cross_entropy(logits, targets, Reduction::Mean)?;
+        Self::decided(loss, logits, targets, places)
+    }
+
+    /// Mean cross-entropy of `logits` `[B, C, …]` against the classes of places, `targets` `[B, …]`. Those whose target
+    /// is `ignore` count nothing; an evaluation finds the mean intersection over union.
+    ///
+    /// # Errors
+    /// If the shapes do not fit each other.
+    pub fn segmentation(logits: &Tensor, targets: &Tensor, ignore: u32) -> Result<Self> {
+        let options = CrossEntropy { ignore_index: ignore.into(), ..CrossEntropy::default() };
+        Self::decided(cross_entropy(logits, targets, options)?, logits, targets, Places::Scene { ignore })
+    }
+
+    fn decided(loss: Tensor, logits: &Tensor, targets: &Tensor, places: Places) -> Result<Self> {
+        let (examples, rows) = (logits.dim(0)?, logits.detach());
+        let logits = if rows.rank() == 2 { rows.unsqueeze(2)? } else { rows.flatten_from(2)? }; // [B, C, P]
+        let decisions = Decisions { logits, targets: targets.flatten_all()?, places };
+        Ok(Self { decisions: Some(decisions), ..Self::new(loss, examples)? })
+    }
+
+    /// The same, with counts that the task is judged by: foretold values, entities, translations. An evaluation makes figures of
+    /// them, and the first of these in the order of [`Measure`](super::Measure) decides which epoch is the best.
+    pub fn counting(self, counts: Counts) -> Self {
+        Self { counts, ..self }
+    }
+
+    /// The loss, a scalar that knows how it came about.
+    pub fn loss(&self) -> &Tensor {
+        &self.loss
+    }
+
+    /// The loss as a number.
+    ///
+    /// # Errors
+    /// If it cannot be brought to the CPU.
+    pub fn loss_value(&self) -> Result<f64> {
+        self.loss.to_dtype(DType::F64)?.to_scalar()
+    }
+
+    /// How many examples it is the mean of.
+    pub fn examples(&self) -> usize {
+        self.examples
+    }
+
+    pub(super) fn decisions(&self) -> Option<&Decisions> {
+        self.decisions.as_ref()
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+}
+
+/// Between fewer classes nobody asks for the best five.
+const MANY: usize = 100;
+
+impl Decisions {
+    pub(super) fn classes(&self) -> usize {
+        self.logits.dims()[1]
+    }
+
+    pub(super) fn places(&self) -> Places {
+        self.places
+    }
+
+    /// Whether examples as a whole are decided, between many classes.
+    pub(super) fn are_many(&self) -> bool {
+        self.places == Places::One && self.classes() >= MANY
+    }
+
+    /// Calls `f` with each decision and the scores of its example, `[C, P]`.
+    pub(super) fn each(&self, mut f: impl FnMut(Decision, &[f32]) -> Result<()>) -> Result<()> {
+        let (n, classes, places) = self.logits.dims3()?;
+        let scores: Vec<f32> = self.logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        let targets: Vec<u32> = self.targets.to_dtype(DType::U32)?.to_vec1()?;
+        ensure!(
+            targets.len() == n * places,
+            "Outcome: {} places with scores need as many targets, got {}",
+            n * places,
+            targets.len()
+        );
+        let mut predicted = vec![0; places];
+        let examples =
+            scores.chunks_exact((classes * places).max(1)).zip(targets.chunks_exact(places.max(1)));
+        for (example, (scores, targets)) in examples.enumerate() {
+            argmax(scores, &mut predicted);
+            for (&target, &predicted) in targets.iter().zip(&predicted) {
+                if self.places != (Places::Scene { ignore: target }) {
+                    f(Decision { example, target: target as usize, predicted }, scores)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Decision {
+    /// Whether the target is among the `k` highest scores of an example; of equal ones the first are higher.
+    pub(super) fn is_among(&self, k: usize, scores: &[f32]) -> bool {
+        let Some(&own) = scores.get(self.target) else { return false };
+        let higher = |(class, &score): (usize, &f32)| score > own || (score == own && class < self.target);
+        scores.iter().enumerate().filter(|&pair| higher(pair)).count() < k
+    }
+
+    /// The share of the softmax that the class decided for gets.
+    pub(super) fn confidence(&self, scores: &[f32]) -> f64 {
+        let top = f64::from(scores[self.predicted]);
+        1.0 / scores.iter().map(|&s| (f64::from(s) - top).exp()).sum::<f64>()
+    }
+}
+
+/// The first of the largest scores `[C, P]` at each place.
+fn argmax(scores: &[f32], best: &mut [usize]) {
+    let mut planes = scores.chunks_exact(best.len().max(1));
+    let mut most: Vec<f32> = planes.next().unwrap_or_default().to_vec();
+    best.fill(0);
+    for (class, plane) in (1..).zip(planes) {
+        for ((&score, most), best) in plane.iter().zip(&mut most).zip(&mut *best) {
+            if score > *most {
+                (*most, *best) = (score, class);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_loss_is_one_number() -> Result<()> {
+        let error =
+            Outcome::new(Tensor::new(&[1f32, 2.0], &Device::Cpu)?, 2).expect_err("two losses").to_string();
+        assert!(error.contains("a single number, got shape [2]"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn the_best_k_contain_the_target() {
+        let among =
+            |target, k| Decision { example: 0, target, predicted: 1 }.is_among(k, &[0.5, 2.0, 0.5, 1.0]);
+        assert_eq!(
+            [(1, 1), (3, 1), (3, 2), (0, 3), (2, 3), (2, 4), (9, 4)].map(|(t, k)| among(t, k)),
+            [true, false, true, true, false, true, false]
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! Whether scores put what is there above what is not.
+
+/// Scores of examples, each of which is of the class in question or not: sixteen bytes each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ranking {
+    scores: Vec<(f64, bool)>,
+}
+
+/// Examples with one score.
+#[derive(Clone, Copy)]
+struct Tied {
+    positives: f64,
+    all: f64,
+}
+
+impl Ranking {
+    /// Adds an example.
+    pub fn add(&mut self, score: f64, positive: bool) {
+        self.scores.push((score, positive));
+    }
+
+    /// From the highest score to the lowest; examples with one score are together.
+    fn tied(&self) -> Vec<Tied> {
+        let mut scores = self.scores.clone();
+        scores.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let ties = scores.chunk_by(|a, b| a.0 == b.0);
+        ties.map(|tie| Tied {
+            positives: tie.iter().filter(|(_, positive)| *positive).count() as f64,
+            all: tie.len() as f64,
+        })
+        .collect()
+    }
+
+    /// The area under the receiver operating characteristic: the probability that a positive example scores higher than a
+    /// negative one, ties counted half. `None` if all are of one kind.
+    ///
+    /// Source: Hanley & McNeil 1982, "The meaning and use of the area under a receiver operating characteristic (ROC)
+    /// curve".
+    pub fn roc_auc(&self) -> Option<f64> {
+        let (mut above, mut pairs) = (0.0, 0.0);
+        for Tied { positives, all } in self.tied() {
+            pairs += (all - positives) * (above + positives / 2.0);
+            above += positives;
+        }
+        let all = above * (self.scores.len() as f64 - above);
+        (all > 0.0).then(|| pairs / all)
+    }
+
+    /// The mean over the positive examples of the precision down to each: `Σ (Rₙ − Rₙ₋₁) · Pₙ`, the area under the
+    /// precision-recall curve. `None` if there are none.
+    pub fn average_precision(&self) -> Option<f64> {
+        let (mut hits, mut claimed, mut sum) = (0.0, 0.0, 0.0);
+        for Tied { positives, all } in self.tied() {
+            hits += positives;
+            claimed += all;
+            sum += positives * hits / claimed;
+        }
+        (hits > 0.0).then(|| sum / hits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_in_the_right_order() {
+        let mut ranking = Ranking::default();
+        assert_eq!((ranking.roc_auc(), ranking.average_precision()), (None, None));
+        for (score, positive) in [(0.1, false), (0.4, false), (0.35, true), (0.8, true)] {
+            ranking.add(score, positive);
+        }
+        assert_eq!(ranking.roc_auc(), Some(0.75));
+        let precision = ranking.average_precision().expect("positives");
+        assert!((precision - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12, "{precision}");
+        let mut tied = Ranking::default();
+        [true, false].into_iter().for_each(|positive| tied.add(0.5, positive));
+        assert_eq!((tied.roc_auc(), tied.average_precision()), (Some(0.5), Some(0.5)));
+    }
+}
