@@ -4,7 +4,8 @@
 //! product over the channels. Whichever of the two has less of it is brought there as a whole; the other one piece by
 //! piece, in the cache of the core that multiplies it.
 //!
-//! Every output is a sum over the input channels in one order: neither the batch nor the threads change a bit of it.
+//! Every output is a sum over the input channels in one order: neither the batch nor the threads change a bit of it. A pixel that is
+//! not finite makes the outputs of its tiles NaN, not only those that see it.
 //!
 //! Source: Lavin & Gray 2016, arXiv:1509.09308.
 #![allow(unsafe_code)]

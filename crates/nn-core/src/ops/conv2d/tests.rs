@@ -97,7 +97,8 @@ fn single_precision_equals_double() -> Result<()> {
     cases.into_iter().try_for_each(|case| single_equals_double(case, 1e-6))
 }
 
-/// Transforms round more often than sums do: four times the tolerance, a twentieth of what the field allows.
+/// Transforms round more often than sums do: the error has a deviation of 1 to 2 in a million of a typical output, so the
+/// largest of many is below 10.
 #[test]
 fn transformed_filters_equal_double_precision() -> Result<()> {
     let padded = |h, w| Convolution { padding: Padding::Symmetric([h, w]), ..Convolution::default() };
@@ -108,7 +109,7 @@ fn transformed_filters_equal_double_precision() -> Result<()> {
         ([2, 40, 13, 8], [33, 40, 3, 3], uneven),
         ([2, 32, 11, 12], [24, 32, 3, 3], padded(0, 2)),
     ];
-    cases.into_iter().try_for_each(|case| single_equals_double(case, 4e-6))
+    cases.into_iter().try_for_each(|case| single_equals_double(case, 1e-5))
 }
 
 /// Output and gradients; `tolerance` is that of an output beside its typical size.
