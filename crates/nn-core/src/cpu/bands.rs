@@ -39,12 +39,12 @@ pub(crate) fn by_bands<T: Element>(
 }
 
 /// A pointer that threads may share because each writes its own columns.
-struct Shared<T>(*mut T);
+pub(super) struct Shared<T>(pub(super) *mut T);
 // SAFETY: `by_bands` gives every task columns of its own.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    fn get(&self) -> *mut T {
+    pub(super) fn get(&self) -> *mut T {
         self.0
     }
 }

@@ -23,5 +23,6 @@ pub(crate) mod simd;
 pub(crate) mod strided;
 pub(crate) mod tiles;
 pub(crate) mod vector;
+pub(crate) mod winograd;
 
 pub(crate) use element::Element;

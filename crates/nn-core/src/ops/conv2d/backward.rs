@@ -46,8 +46,8 @@ impl Plan {
         if self.is_linear() && b.is_none() {
             return (self.linear_input_gradient(dy, w), shape);
         }
-        let direct = || self.direct_input_gradient(T::as_f32(dy)?, T::as_f32(w)?, b.and_then(T::as_f32));
-        if let Some(dx) = direct().and_then(T::from_f32) {
+        let turned = || self.turned_input_gradient(T::as_f32(dy)?, T::as_f32(w)?, b.and_then(T::as_f32));
+        if let Some(dx) = turned().and_then(T::from_f32) {
             return (dx, shape);
         }
         if self.patches.are_pixels() {
@@ -134,8 +134,11 @@ impl Kernel<2> for Weight {
         if plan.is_linear() {
             return Ok((plan.linear_weight_gradient(&dy.data, &x.data), shape));
         }
-        let direct = || plan.direct_weight_gradient(T::as_f32(&dy.data)?, T::as_f32(&x.data)?);
-        if let Some(dw) = direct().and_then(T::from_f32) {
+        let single = || {
+            let (dy, x) = (T::as_f32(&dy.data)?, T::as_f32(&x.data)?);
+            plan.winograd_weight_gradient(dy, x).or_else(|| plan.direct_weight_gradient(dy, x))
+        };
+        if let Some(dw) = single().and_then(T::from_f32) {
             return Ok((dw, shape));
         }
         let (i, o, depth, taps) = (plan.i(), plan.o(), plan.depth(), plan.patches.taps());

@@ -1,4 +1,5 @@
-//! The convolutions that need no patches: forward, and both gradients as convolutions of their own.
+//! The convolutions that need no patches: forward, and both gradients as convolutions of their own; that of the input goes any
+//! way a forward pass does.
 
 use super::Plan;
 use super::backward::{SHARES, SMALL};
@@ -42,7 +43,7 @@ impl Plan {
     }
 
     /// `dx` is `dy`, padded to the full overlap, convolved with the kernel turned around and its channels exchanged.
-    pub(super) fn direct_input_gradient(&self, dy: &[f32], w: &[f32], b: Option<&[f32]>) -> Option<Vec<f32>> {
+    pub(super) fn turned_input_gradient(&self, dy: &[f32], w: &[f32], b: Option<&[f32]>) -> Option<Vec<f32>> {
         let turn = |w: &Window| -> Option<Window> {
             let full = w.span() - 1;
             Some(Window { padding: [full.checked_sub(w.padding[0])?, full.checked_sub(w.padding[1])?], ..*w })
@@ -54,7 +55,7 @@ impl Plan {
         if p.windows.iter().any(|w| w.stride != 1) || !direct::suits(&patches) {
             return None;
         }
-        turned.direct_forward(dy, &self.turned_kernel(w), b.map_or(Ending::Nothing, Ending::Bias))
+        turned.single_forward(dy, &self.turned_kernel(w), b.map_or(Ending::Nothing, Ending::Bias))
     }
 
     /// `[groups · o, i, kh, kw]` → `[groups · i, o, kh, kw]`, rows and columns back to front.
