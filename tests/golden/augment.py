@@ -28,7 +28,7 @@ FACTORS = {
     "saturation": (F.adjust_saturation, [0.0, 0.45, 1.9]),
     "hue": (F.adjust_hue, [-0.5, -0.13, 0.02, 0.31]),
 }
-SIZES = [[13, 17], [11, 40], [60, 9], [48, 60]]
+SIZES = [[13, 17], [11, 40], [60, 9], [36, 31]]
 
 
 def planes(picture):
@@ -41,6 +41,7 @@ for name, (function, factors) in FACTORS.items():
         tensors[f"{name}.{i}"] = planes(function(picture, factor))
 for i, size in enumerate(SIZES):
     tensors[f"bilinear.{i}"] = planes(F.resize(picture, size, InterpolationMode.BILINEAR))
+    tensors[f"bicubic.{i}"] = planes(F.resize(picture, size, InterpolationMode.BICUBIC))
     tensors[f"nearest.{i}"] = planes(F.resize(picture, size, InterpolationMode.NEAREST))
 about = {
     "maker": "tests/golden/augment.py",

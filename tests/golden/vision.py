@@ -33,7 +33,7 @@ class Case:
     """A network, its image size, the modules whose outputs are its features, and its last layer.
 
     Then what becomes of those outputs, other last layers beside the first, and, where training has more than one loss, how
-    the output of the network becomes a list of logits: those after the first enter the loss 0.3 times.
+    the output of the network becomes a list of weights and logits.
     """
 
     build: Callable[[], nn.Module]
@@ -118,6 +118,21 @@ class AlexNet2012(nn.Module):
         return self.classifier(F.adaptive_avg_pool2d(self.features(x), 6).flatten(1))
 
 
+class CatCnn(nn.Sequential):
+    """Keras's Conv2D, MaxPooling2D, three times over, Flatten and two times Dense, but for the sigmoid."""
+
+    def __init__(self):
+        super().__init__()
+        for n, (c_in, c_out) in enumerate([(3, 32), (32, 64), (64, 128)], start=1):
+            self.add_module(f"conv{n}", nn.Conv2d(c_in, c_out, 3))
+            self.add_module(f"act{n}", nn.ReLU())
+            self.add_module(f"pool{n}", nn.MaxPool2d(2))
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(128 * 6 * 6, 128)
+        self.act4 = nn.ReLU()
+        self.out = nn.Linear(128, 1)
+
+
 class Nin(nn.Sequential):
     """Lin et al. 2013 as in their Caffe models; a row is kernel, options, widths, and what follows."""
 
@@ -185,14 +200,14 @@ GOOGLENET = Case(
     64,
     ["conv3", "inception3b", "inception4e", "inception5b"],
     "fc",
-    logits=lambda output: [output.logits, output.aux_logits1, output.aux_logits2],
+    logits=lambda output: [(1.0, output.logits), (0.3, output.aux_logits1), (0.3, output.aux_logits2)],
 )
 INCEPTION_V3 = Case(
     lambda: tv.inception_v3(init_weights=False),
     299,
     ["Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c"],
     "fc",
-    logits=lambda output: [output.logits, output.aux_logits],
+    logits=lambda output: [(1.0, output.logits), (0.4, output.aux_logits)],
 )
 
 
@@ -236,7 +251,7 @@ def vit(patch, width, heads, depth=12, distilled=False):
         "heads.head",
         maps,
         ("heads.head_dist",) if distilled else (),
-        list if distilled else None,
+        (lambda output: [(0.5, logits) for logits in output]) if distilled else None,
     )
 
 
@@ -276,6 +291,7 @@ CASES = {
     "vgg13_bn": vgg(tv.vgg13_bn, 6, 13, 20, 27, 34),
     "vgg16_bn": vgg(tv.vgg16_bn, 6, 13, 23, 33, 43),
     "vgg19_bn": vgg(tv.vgg19_bn, 6, 13, 26, 39, 52),
+    "cat_cnn": Case(CatCnn, 64, ["pool1", "pool2", "pool3"], "out"),
     "alexnet": Case(tv.alexnet, 63, ["features.2", "features.5", "features.12"], "classifier.6"),
     "alexnet_2012": Case(AlexNet2012, 63, ["features.3", "features.7", "features.14"], "classifier.6"),
     "nin": nin(),
@@ -353,6 +369,13 @@ def steady(model):
             m.p = 0.0
 
 
+def loss(logits, y):
+    """Of a single logit that of its sigmoid."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype))
+    return F.cross_entropy(logits, y)
+
+
 def gradients(model, case, batch, norms, tensors):
     """Adds a sketch of every parameter's gradient; the mode they are taken in."""
     x, y = batch
@@ -360,8 +383,8 @@ def gradients(model, case, batch, norms, tensors):
         steady(model)  # Or training, which alone runs auxiliary heads, would be random.
     mode = "train" if case.logits or (norms and not dropout(model)) else "eval"
     output = model.train(mode == "train")(x)
-    main, *others = case.logits(output) if case.logits else [output]
-    sum((0.3 * F.cross_entropy(other, y) for other in others), F.cross_entropy(main, y)).backward()
+    heads = case.logits(output) if case.logits else [(1.0, output)]
+    sum(weight * loss(logits, y) for weight, logits in heads).backward()
     tensors["gradients"] = torch.stack([sketch(p.grad, 4) for _, p in sorted(model.named_parameters())])
     return mode
 
@@ -376,7 +399,7 @@ def make(name, case):
     model = model.double()
     classes = model.get_submodule(case.head).weight.shape[0]
     x = torch.from_numpy(draw("images", (BATCH, 3, case.size, case.size)))
-    y = torch.from_numpy(ROOT.at("labels").below(classes, BATCH))
+    y = torch.from_numpy(ROOT.at("labels").below(max(classes, 2), BATCH))
 
     heard = {}
     hooks = [

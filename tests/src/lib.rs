@@ -11,8 +11,7 @@ use nn_core::ctx::{Event, Observer};
 use nn_core::ops;
 use nn_core::weights::safetensors;
 use nn_layers::{Mlp, MlpConfig};
-use nn_vision::googlenet::AUXILIARY_WEIGHT;
-use nn_vision::{Entry, Network};
+use nn_vision::{Entry, Network, Weighted, total_loss};
 use serde_json::Value;
 
 /// A perceptron with the width and depth of `tests/golden/zoo.py`'s.
@@ -67,16 +66,19 @@ pub fn real_data(name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The mean cross-entropy of the main logits, which come first, and [`AUXILIARY_WEIGHT`] times that of each auxiliary head.
+/// The mean cross-entropy of every head's logits, or of a single logit that of its sigmoid, as many times as it counts.
 ///
 /// # Errors
 /// If there are no logits, or they do not suit the labels.
-pub fn loss(all_logits: &[Tensor], labels: &Tensor) -> Result<Tensor> {
-    let loss = |logits| ops::cross_entropy(logits, labels, ops::Reduction::Mean);
-    let (main, auxiliary) = all_logits.split_first().expect("a network has a head");
-    auxiliary
-        .iter()
-        .try_fold(loss(main)?, |sum, logits| ops::add(&sum, &ops::scale(&loss(logits)?, AUXILIARY_WEIGHT)?))
+pub fn loss(heads: &[Weighted], labels: &Tensor) -> Result<Tensor> {
+    total_loss(heads, |logits| match logits.dim(1)? {
+        1 => ops::bce_with_logits(
+            &ops::flatten(logits, 0)?,
+            &labels.to_dtype(logits.dtype())?,
+            ops::Reduction::Mean,
+        ),
+        _ => ops::cross_entropy(logits, labels, ops::Reduction::Mean),
+    })
 }
 
 /// Keeps the output of every layer by its path.

@@ -7,11 +7,11 @@ use nn_tests::golden;
 use nn_tests::reference::{self, Pool, compare, compare_gradients, shapes};
 use nn_vision::backbone::Stage;
 use nn_vision::fcn::{FCN8S, FCN8S_SMALL, FCN16S, FCN32S, Fcn, FcnConfig};
-use nn_vision::fcn_resnet::{AUXILIARY_WEIGHT, FCN_RESNET50, FCN_RESNET101, FcnResNet, FcnResNetConfig};
+use nn_vision::fcn_resnet::{FCN_RESNET50, FCN_RESNET101, FcnResNet, FcnResNetConfig};
 use nn_vision::mobilenet_v2::{MOBILENET_V2, MobileNetV2};
 use nn_vision::vgg::{VGG16, Vgg, VggConfig};
 use nn_vision::vit::{VIT_T_16, Vit};
-use nn_vision::{Backbone, Entry, Network, Segmenter};
+use nn_vision::{Backbone, Entry, Network, Segmenter, total_loss};
 
 /// Those whose zoo row drops numbers in training, without that.
 fn steady(name: &str, vb: candle_nn::VarBuilder<'static>) -> Result<Box<dyn Segmenter>> {
@@ -70,11 +70,7 @@ fn gradients_are_the_references(entry: &Entry) -> Result<()> {
     let labels = pool.labels(&[2, 40, 56], 21)?;
     let ctx = if about["mode"] == "train" { Ctx::train(0) } else { Ctx::eval() };
     let scores = model.all_logits(&images, &ctx)?;
-    let mut loss = ops::cross_entropy(&scores[0], &labels, ops::Reduction::Mean)?;
-    if let Some(auxiliary) = scores.get(1) {
-        let auxiliary = ops::cross_entropy(auxiliary, &labels, ops::Reduction::Mean)?;
-        loss = ops::add(&loss, &ops::scale(&auxiliary, AUXILIARY_WEIGHT)?)?;
-    }
+    let loss = total_loss(&scores, |scores| ops::cross_entropy(scores, &labels, ops::Reduction::Mean))?;
     compare_gradients(&loss, &store, &tensors["gradients"], name, 1e-6)
 }
 

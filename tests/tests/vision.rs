@@ -54,7 +54,7 @@ impl Case {
         let pool = Pool::default();
         pool.fill(&store, gain)?;
         let images = pool.draw("images", &[BATCH, 3, size, size], [0.0, 1.0])?.to_dtype(dtype)?;
-        let labels = pool.labels(&[BATCH], entry.num_classes)?;
+        let labels = pool.labels(&[BATCH], entry.num_classes.max(2))?;
         Ok(Self { name: entry.name, store, network, images, labels, tensors, about })
     }
 

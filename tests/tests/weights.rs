@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use candle_core::{DType, Device, Result, Tensor};
 use nn_core::weights::{Format, WeightFile, safetensors};
+use nn_tests::reference::Shapes;
 use nn_tests::{golden, real_data};
 
 fn folder() -> PathBuf {
@@ -138,11 +139,11 @@ fn real_files_are_read_to_the_bit_of_their_twins() -> Result<()> {
 /// Every parameter of timm's and transformers' networks has one of ours, of the same shape.
 #[test]
 fn names_of_other_libraries_become_ours() -> Result<()> {
-    let names = golden("names")?.1["names"].take();
-    let names: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<usize>>>> =
-        serde_json::from_value(names).expect("names and shapes by model and library");
     let dir = tempfile::tempdir()?;
-    for (model, libraries) in names {
+    let read = |file: &str| -> Result<BTreeMap<String, BTreeMap<String, Shapes>>> {
+        Ok(serde_json::from_value(golden(file)?.1["names"].take()).expect("names and shapes"))
+    };
+    for (model, libraries) in read("names")?.into_iter().chain(read("names_mobilenet")?) {
         for (library, shapes) in libraries {
             let zeros = |(name, shape): (String, Vec<usize>)| {
                 Ok((name, Tensor::zeros(shape, DType::U8, &Device::Cpu)?))

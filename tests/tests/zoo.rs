@@ -69,7 +69,11 @@ fn every_parameter_belongs_to_an_observed_layer_and_the_way_back_is_direct() -> 
         let model = (entry.build)(store.vb(DType::F32, &Device::Cpu), entry.num_classes)?;
         let outputs = Outputs::default();
         let logits = model.all_logits(&images(entry, 2)?, &Ctx::train(1).observed(&outputs))?;
-        assert!(logits.iter().all(is_direct), "{}: an operation of Candle's", entry.name);
+        assert!(
+            logits.iter().all(|head| is_direct(&head.logits)),
+            "{}: an operation of Candle's",
+            entry.name
+        );
         let paths = outputs.take();
         for (name, _) in store.parameters() {
             let layer = name.rsplit_once('.').map_or("", |(layer, _)| layer);
@@ -210,7 +214,7 @@ fn every_parameter_gets_a_finite_gradient_that_is_not_zero(
     store: &ParamStore,
     model: &Network,
 ) -> Result<()> {
-    let targets = Tensor::new(&[0u32, 1, 2, 1], &Device::Cpu)?;
+    let targets = Tensor::new(&[0u32, 1, 0, 1], &Device::Cpu)?; // any network has as many classes
     let targets = match model {
         Network::Segmenter(_) => {
             targets.reshape((4, 1, 1))?.broadcast_as((4, entry.least[0], entry.least[1]))?.contiguous()?

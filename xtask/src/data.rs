@@ -9,7 +9,8 @@ use anyhow::Result;
 use nn_train::augment::{Augment, Fit};
 use nn_train::data::cifar::{self, CIFAR10, CIFAR100};
 use nn_train::data::mnist::{self, FASHION_MNIST, MNIST};
-use nn_train::data::{IMAGENET, Normalise, Part, Prepared, Source, Subset, digits};
+use nn_train::data::{IMAGENET, Normalise, Part, Prepared, Resample, Source, Subset, digits};
+use nn_vision::preprocess::{Interpolation, Preprocessing};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Advise, failed};
@@ -79,6 +80,9 @@ pub(crate) struct Plan {
     /// The share of a photo's shorter side that is seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fraction: Option<f64>,
+    /// How photos are resized; bilinear where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) interpolation: Option<Resample>,
     /// The share of the pictures that is tested on, where a folder is not divided in `train` and `val`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held_out: Option<f64>,
@@ -229,6 +233,25 @@ impl Plan {
         Fit {
             size: self.size.or(own).unwrap_or([height, width]),
             fraction: self.fraction.unwrap_or(fraction),
+            resample: self.interpolation.unwrap_or_default(),
+        }
+    }
+
+    /// Fills in what weights expect of pictures, where the plan says nothing.
+    pub(crate) fn adopt(&mut self, expected: &Preprocessing) {
+        let Preprocessing { shorter_side, crop, interpolation, normalise } = *expected;
+        if self.mean.is_none() {
+            (self.mean, self.std) = (Some(normalise.mean.to_vec()), Some(normalise.deviation.to_vec()));
+        }
+        if self.name.facts().size.is_some() {
+            return; // as large as the network's pictures
+        }
+        self.interpolation.get_or_insert(match interpolation {
+            Interpolation::Bilinear => Resample::Bilinear,
+            Interpolation::Bicubic => Resample::Bicubic,
+        });
+        if self.name != DataName::Camvid {
+            self.fraction.get_or_insert(crop as f64 / shorter_side as f64);
         }
     }
 
@@ -358,6 +381,31 @@ mod tests {
         assert!(error.contains("no/such/folder") && error.contains("--data-dir"), "{error}");
         let error = plan.open(Part::Train, [3, 32, 32], None).expect_err("other images").to_string();
         assert!(error.contains("takes images of 3×32×32, those of mnist are 1×28×28"), "{error}");
+    }
+
+    #[test]
+    fn plans_take_from_weights_what_they_leave_open() {
+        let expected = Preprocessing {
+            shorter_side: 232,
+            interpolation: Interpolation::Bicubic,
+            normalise: nn_vision::preprocess::Normalise::HALF,
+            ..nn_vision::preprocess::IMAGENET
+        };
+        let adopted = |plan: Plan| {
+            let mut plan = plan;
+            plan.adopt(&expected);
+            plan
+        };
+        let photos = adopted(Plan { name: DataName::Hymenoptera, ..Plan::default() });
+        assert_eq!(photos.normalise(), [Normalise { mean: 0.5, std: 0.5 }; 3]);
+        let fit = Fit { size: [224, 224], fraction: 224.0 / 232.0, resample: Resample::Bicubic };
+        assert_eq!(photos.fit([3, 224, 224]), fit);
+        let own = Plan { mean: Some(vec![0.1]), std: Some(vec![0.2]), fraction: Some(1.0), ..photos.clone() };
+        assert_eq!(adopted(own.clone()), own);
+        let scenes = adopted(Plan { name: DataName::Camvid, ..Plan::default() });
+        assert_eq!((scenes.fraction, scenes.mean), (None, photos.mean));
+        let tiny = adopted(Plan { name: DataName::Cifar10, ..Plan::default() });
+        assert_eq!((tiny.interpolation, tiny.std), (None, photos.std));
     }
 
     #[test]

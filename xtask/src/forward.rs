@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
-use nn_core::{Ctx, Layer, ParamStore, weights};
+use nn_core::{Ctx, Layer, weights};
 
 use crate::device::DeviceName;
 use crate::failure::{Advise, failed};
-use crate::model::Plan;
+use crate::model::{Plan, inference};
 use crate::output;
 
 #[derive(clap::Args)]
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let device = args.device.open()?;
     let input = read_input(args)?.to_device(&device)?;
-    let model = plan.build(args.num_classes.unwrap_or(plan.num_classes()), ParamStore::blank(), &device)?;
+    let model = plan.build(args.num_classes.unwrap_or(plan.num_classes()), inference(), &device)?;
     model.load(&args.weights)?;
     let output = model.layer.call(&input, &Ctx::eval()).with_context(|| {
         let expected = output::dims(&plan.input());

@@ -12,6 +12,7 @@ mod device;
 mod diff;
 mod eval;
 mod failure;
+mod fetch;
 mod figures;
 mod forward;
 mod inspect;
@@ -58,6 +59,8 @@ enum Command {
     Eval(eval::Args),
     /// Ask a trained model: what pictures show, how a text goes on
     Predict(predict::Args),
+    /// Fetch published weights
+    Fetch(fetch::Args),
     /// Run raw tensors through a model once
     Forward(forward::Args),
     /// Show a model's layers, shapes, parameters and memory
@@ -99,6 +102,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::List(args) => list::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Fetch(args) => fetch::run(&args),
         Command::Forward(args) => forward::run(&args),
         Command::Summary(args) => summary::run(&args),
         Command::Inspect(args) => inspect::run(&args),

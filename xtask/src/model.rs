@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use nn_core::weights::WeightFile;
-use nn_core::{Ctx, Layer, ParamStore, ops};
+use nn_core::weights::{LoadReport, WeightFile};
+use nn_core::{Ctx, Freeze, Layer, ParamStore, ops};
 use nn_layers::{Activation, Mlp, MlpConfig, Padding};
 use nn_sequence::{
     Input, Pooling, RecurrentConfig, SequenceClassifier, SequenceClassifierConfig, SequenceConfig,
@@ -16,7 +16,7 @@ use nn_train::Outcome;
 use nn_train::data::Batch;
 use nn_vision::fcn::{FCN8S_SMALL, Fcn, FcnConfig};
 use nn_vision::mobilenet_v2::{MOBILENET_V2, MobileNetV2, MobileNetV2Config};
-use nn_vision::{Entry, Network};
+use nn_vision::{Entry, Network, Pretrained, total_loss};
 use serde::{Deserialize, Serialize};
 
 use crate::data::IGNORE;
@@ -52,6 +52,9 @@ pub(crate) struct Plan {
     /// How a MobileNet pads: weights from TensorFlow want its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) padding: Option<PaddingName>,
+    /// Where the weights come from that it starts with: see `cargo xtask list pretrained`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,16 +92,44 @@ pub(crate) struct Model {
     pub(crate) device: Device,
 }
 
+/// An empty store for weights that are loaded and only looked at: no layer keeps its output for a way back.
+pub(crate) fn inference() -> ParamStore {
+    let store = ParamStore::blank();
+    store.freeze(Freeze::Everything);
+    store
+}
+
 impl Plan {
     /// The model of that name with its own defaults.
     pub(crate) fn named(name: &str) -> Result<Self> {
-        let (hidden, activation, dropout, unit, padding) = (None, None, None, None, None);
-        let plan = Self { name: name.to_owned(), hidden, activation, dropout, unit, padding };
+        let (hidden, activation, dropout, unit, padding, source) = (None, None, None, None, None, None);
+        let plan = Self { name: name.to_owned(), hidden, activation, dropout, unit, padding, source };
         plan.check().map(|()| plan)
     }
 
     fn entry(&self) -> Option<&'static Entry> {
         nn_vision::find(&self.name)
+    }
+
+    /// The published weights it starts with, if they are known ones.
+    pub(crate) fn row(&self) -> Option<&'static Pretrained> {
+        self.source.as_deref().and_then(Pretrained::find)
+    }
+
+    fn is_segmenter(&self) -> bool {
+        nn_vision::segmenters().any(|entry| entry.name == self.name)
+    }
+
+    /// Finds out where weights come from, where the plan does not say it; a segmenter's may be its backbone's.
+    pub(crate) fn recognise(&mut self, weights: &Path) -> Result<()> {
+        if self.source.is_none() {
+            let row = match self.is_segmenter() {
+                true => Pretrained::identify_any(weights)?,
+                false => Pretrained::identify(&self.name, weights)?,
+            };
+            self.source = row.map(|row| row.name.to_owned());
+        }
+        Ok(())
     }
 
     /// # Errors
@@ -112,6 +143,7 @@ impl Plan {
         if self.entry().is_none() && !own {
             return Err(failure::unknown("model", &self.name, &names()));
         }
+        self.check_source()?;
         let options = [
             ("hidden", self.hidden.is_some(), &[MLP, ROWS][..]),
             ("activation", self.activation.is_some(), &[MLP]),
@@ -127,6 +159,21 @@ impl Plan {
                 .advise(format!("remove model.{key}, or set model.name = \"{}\"", models[0]));
         }
         self.check_shape()
+    }
+
+    fn check_source(&self) -> Result<()> {
+        let Some(name) = &self.source else { return Ok(()) };
+        let known: Vec<&str> = match self.is_segmenter() {
+            true => Pretrained::all().map(|row| row.name).collect(),
+            false => Pretrained::of(&self.name).map(|row| row.name).collect(),
+        };
+        if known.is_empty() {
+            return Err(failed(format!("model.source: no trained weights of {} are known", self.name)));
+        }
+        if known.contains(&name.as_str()) {
+            return Ok(());
+        }
+        Err(failure::unknown(&format!("source of weights for {}", self.name), name, &known))
     }
 
     /// Of a model whose shape the recipe gives.
@@ -161,6 +208,11 @@ impl Plan {
         self.entry().map_or(10, |entry| entry.num_classes)
     }
 
+    /// The width of the output for so many classes: where one was meant to tell two apart, it does.
+    pub(crate) fn outputs(&self, num_classes: usize) -> usize {
+        if num_classes == 2 && self.num_classes() == 1 { 1 } else { num_classes }
+    }
+
     /// Where it is described.
     pub(crate) fn paper(&self) -> &'static str {
         let own = if self.name == ROWS {
@@ -174,10 +226,14 @@ impl Plan {
     /// Builds it with parameters in `store`: drawn, or blank where they are to be loaded or only counted.
     pub(crate) fn build(&self, num_classes: usize, store: ParamStore, device: &Device) -> Result<Model> {
         self.check()?;
-        let vb = store.vb(DType::F32, device);
+        let (vb, num_classes) = (store.vb(DType::F32, device), self.outputs(num_classes));
         let layer = match (self.entry(), self.padding) {
             (Some(_), Some(PaddingName::Same)) => self.build_same(num_classes, vb),
-            (Some(entry), _) => (entry.build)(vb, num_classes),
+            (Some(entry), Some(PaddingName::Symmetric)) => (entry.build)(vb, num_classes),
+            (Some(entry), None) => {
+                let row = self.row().filter(|row| row.model == self.name);
+                row.and_then(|row| row.build).unwrap_or(entry.build)(vb, num_classes)
+            }
             (None, _) if self.name == ROWS => self.build_rows(num_classes, vb).map(Network::Other),
             (None, _) => self.build_mlp(num_classes, vb).map(Network::Other),
         };
@@ -220,15 +276,29 @@ impl Plan {
 }
 
 impl Model {
-    /// Loss and decisions for a batch.
+    /// The loss of all heads that learn, and the main one's decisions, for a batch.
     pub(crate) fn outcome(&self, batch: &Batch, ctx: &Ctx<'_>) -> candle_core::Result<Outcome> {
-        let logits = self.layer.call(&batch.inputs.to_device(&self.device)?, ctx)?; // [B, classes]
+        let heads = self.layer.all_logits(&batch.inputs.to_device(&self.device)?, ctx)?;
         let targets = batch.targets.to_device(&self.device)?;
-        if targets.rank() == 1 {
-            Outcome::classification(&logits, &targets)
-        } else {
-            Outcome::segmentation(&logits, &targets, IGNORE.into())
+        let mut outcomes = Vec::with_capacity(heads.len());
+        let loss = total_loss(&heads, |logits| {
+            outcomes.push(match (targets.rank(), logits.dim(1)?) {
+                (1, 1) => Outcome::binary(logits, &targets)?,
+                (1, _) => Outcome::classification(logits, &targets)?,
+                _ => Outcome::segmentation(logits, &targets, IGNORE.into())?,
+            });
+            Ok(outcomes[outcomes.len() - 1].loss().clone())
+        })?;
+        outcomes.swap_remove(0).with_loss(loss)
+    }
+
+    /// Of each class, for each image of the input `[B, C, H, W]` of a classifier: `[B, classes]`.
+    pub(crate) fn probabilities(&self, input: &Tensor) -> candle_core::Result<Tensor> {
+        let mut logits = self.layer.call(&input.to_device(&self.device)?, &Ctx::eval())?;
+        if logits.dim(1)? == 1 {
+            logits = Tensor::cat(&[&logits.zeros_like()?, &logits], 1)?; // their softmax is the sigmoid
         }
+        ops::softmax(&logits, 1)
     }
 
     /// Replaces every parameter by the file's, of any format and under the names of any library we know.
@@ -245,10 +315,14 @@ impl Model {
             self.store.load_file(&file)?;
             return Ok(());
         }
-        let lines = failure::mismatch_lines(&report).join("\n");
-        Err(failed(lines).context(format!("{} does not fit the model", weights.display())))
-            .advise(nearest(&file)?)
+        misfit(&report, &file, weights)
     }
+}
+
+/// What weights that do not fit lack, and which model they would fit.
+pub(crate) fn misfit(report: &LoadReport, file: &WeightFile, weights: &Path) -> Result<()> {
+    let lines = failure::mismatch_lines(report).join("\n");
+    Err(failed(lines).context(format!("{} does not fit the model", weights.display()))).advise(nearest(file)?)
 }
 
 /// Reads an image of one channel from its first row to the last.
@@ -315,6 +389,77 @@ mod tests {
             let model = plan.build(plan.num_classes(), ParamStore::blank(), &Device::Cpu)?;
             assert_eq!(model.store.parameter_count(), claimed, "{name}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_only_looked_at_keeps_no_way_back() -> Result<()> {
+        let image = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+        for (store, tracked) in [(inference(), false), (ParamStore::blank(), true)] {
+            let model = Plan::named("cifar_resnet20")?.build(10, store, &Device::Cpu)?;
+            assert_eq!(model.layer.call(&image, &Ctx::eval())?.track_op(), tracked);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn known_weights_decide_what_the_plan_leaves_open() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("mobilenet_v2_imagenet_dequantized.safetensors");
+        std::fs::write(&file, "")?;
+        let mut plan = Plan::named("mobilenet_v2")?;
+        plan.recognise(&file)?;
+        assert_eq!(plan.source.as_deref(), Some("mobilenet_v2_imagenet_dequantized"));
+        plan.check()?;
+        let image = Tensor::ones((1, 3, 64, 64), DType::F32, &Device::Cpu)?;
+        let call = |plan: &Plan| -> Result<Vec<f32>> {
+            let model = plan.build(2, ParamStore::new(0), &Device::Cpu)?;
+            Ok(model.layer.call(&image, &Ctx::eval())?.squeeze(0)?.to_vec1()?)
+        };
+        let same = Plan { padding: Some(PaddingName::Same), ..Plan::named("mobilenet_v2")? };
+        let symmetric = Plan { padding: Some(PaddingName::Symmetric), ..plan.clone() };
+        assert_eq!(call(&plan)?, call(&same)?);
+        assert_eq!(call(&symmetric)?, call(&Plan::named("mobilenet_v2")?)?);
+        assert_ne!(call(&plan)?, call(&symmetric)?);
+        let mut scene = Plan::named("fcn_mobilenet_v2")?;
+        scene.recognise(&file)?;
+        assert_eq!((scene.source.as_ref(), scene.check().is_ok()), (plan.source.as_ref(), true));
+        let error = Plan { source: plan.source, ..Plan::named("resnet18")? }.check().expect_err("another's");
+        assert!(failure::report(&error).contains("resnet18-f37072fd"), "{error}");
+        Ok(())
+    }
+
+    /// Of blank weights, which make every class as likely as the other: ln 2 a head.
+    #[test]
+    fn the_losses_of_auxiliary_heads_count() -> Result<()> {
+        let pixels = |classes: &[u32]| Tensor::new(classes, &Device::Cpu);
+        for (name, heads, targets) in [
+            ("googlenet", 1.0 + 0.3 + 0.3, pixels(&[0, 1])?),
+            ("fcn_resnet50", 1.0 + 0.5, pixels(&[1])?.broadcast_as((2, 48, 48))?.contiguous()?),
+        ] {
+            let model = Plan::named(name)?.build(2, ParamStore::blank(), &Device::Cpu)?;
+            let inputs = Tensor::ones((2, 3, 48, 48), DType::F32, &Device::Cpu)?;
+            let batch = Batch { inputs, targets };
+            for (ctx, heads) in [(Ctx::train(0), heads), (Ctx::eval(), 1.0)] {
+                let loss = model.outcome(&batch, &ctx)?.loss_value()?;
+                assert!((loss - heads * 2f64.ln()).abs() < 1e-5, "{name}: {loss}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn one_output_tells_two_classes_apart() -> Result<()> {
+        let plan = Plan::named("cat_cnn")?;
+        assert_eq!([1, 2, 3].map(|classes| plan.outputs(classes)), [1, 1, 3]);
+        let model = plan.build(2, ParamStore::new(0), &Device::Cpu)?;
+        let inputs = Tensor::ones((2, 3, 64, 64), DType::F32, &Device::Cpu)?;
+        let logit: f32 = model.layer.call(&inputs, &Ctx::eval())?.get(0)?.squeeze(0)?.to_scalar()?;
+        let probabilities = model.probabilities(&inputs)?.to_vec2::<f32>()?;
+        assert!((probabilities[0][1] - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-6, "{probabilities:?}");
+        let batch = Batch { inputs, targets: Tensor::new(&[0u32, 1], &Device::Cpu)? };
+        let loss = -(probabilities[0][0].ln() + probabilities[1][1].ln()) / 2.0;
+        assert!((model.outcome(&batch, &Ctx::eval())?.loss_value()? - f64::from(loss)).abs() < 1e-5);
         Ok(())
     }
 

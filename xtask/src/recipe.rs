@@ -24,6 +24,7 @@ pub(crate) const EMBEDDED: &[(&str, &str)] = &[
     ("lenet5", include_str!("../recipes/lenet5.toml")),
     ("lenet5-relu", include_str!("../recipes/lenet5-relu.toml")),
     ("cnn", include_str!("../recipes/cnn.toml")),
+    ("cat_cnn-hymenoptera", include_str!("../recipes/cat_cnn-hymenoptera.toml")),
     ("mlp", include_str!("../recipes/mlp.toml")),
     ("cifar_resnet20-cifar10", include_str!("../recipes/cifar_resnet20-cifar10.toml")),
     ("mobilenet_v2-hymenoptera", include_str!("../recipes/mobilenet_v2-hymenoptera.toml")),

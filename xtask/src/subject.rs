@@ -76,11 +76,20 @@ impl<T: Task> Subject<T> {
         serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.join(run::KNOWN).display()))
     }
 
+    /// Takes from known weights what they expect of network and data.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) fn follow_weights(&mut self) -> Result<()> {
+        T::follow_weights(&mut self.recipe, self.run.is_none().then_some(&*self.weights))
+    }
+
     /// Builds the model and loads its weights.
     ///
     /// # Errors
     /// If they do not fit it.
-    pub(crate) fn ready(self, device: DeviceName) -> Result<Ready<T>> {
+    pub(crate) fn ready(mut self, device: DeviceName) -> Result<Ready<T>> {
+        self.follow_weights()?;
         let known = self.known()?;
         let store = ParamStore::blank();
         let model = T::build(&self.recipe, &known, &store, &device.open()?)?;

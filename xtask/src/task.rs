@@ -108,6 +108,14 @@ pub(crate) trait Task: Sized + 'static {
     /// If an input is not what the model takes.
     fn predict(args: &predict::Args) -> Result<()>;
 
+    /// Takes from weights that are published what they expect of network and data, where the recipe says nothing.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    fn follow_weights(_recipe: &mut Recipe<Self>, _weights: Option<&Path>) -> Result<()> {
+        Ok(())
+    }
+
     /// The names of the classes, where there are any, for the report.
     fn classes(_known: &Self::Known) -> Vec<String> {
         Vec::new()

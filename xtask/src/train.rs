@@ -148,6 +148,8 @@ impl<T: Task> Session<T> {
         let mut recipe = Recipe::<T>::resolve(text, name, &settings(args))?;
         T::locate(&mut recipe.data, args.data_dir.as_deref());
         recipe.check()?;
+        let weights = recipe.train.weights.clone();
+        T::follow_weights(&mut recipe, weights.as_deref()).context("cannot start from these weights")?;
         let freeze = &recipe.train.freeze;
         if *freeze != Frozen::None && recipe.train.weights.is_none() {
             return Err(failed(format!(

@@ -13,7 +13,7 @@ use nn_train::{Scale, Trainer};
 use nn_vision::Network;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{self, Advise, failed};
+use crate::failure::{Advise, failed};
 use crate::model::{self, Model};
 
 /// What is left as the weights have it.
@@ -114,7 +114,7 @@ impl Transfer {
         let body = ids(store).into_iter().filter_map(of_backbone).collect();
         store.freeze(Freeze::Nothing);
         match &mut model.layer {
-            Network::Classifier(network) => network.reset_head(num_classes, store)?,
+            Network::Classifier(network) => network.reset_head(plan.outputs(num_classes), store)?,
             Network::Other(_) if *frozen == Frozen::HeadOnly => {
                 return Err(failed(format!("freeze: {} has no head that could be trained alone", plan.name)));
             }
@@ -149,9 +149,7 @@ impl Transfer {
         }
         let report = store.compare(&tensors);
         if !report.fits() {
-            let lines = failure::mismatch_lines(&report).join("\n");
-            return Err(failed(lines).context(format!("{} does not fit the model", weights.display())))
-                .advise("name the model these weights were trained as, or leave --weights out");
+            return model::misfit(&report, &file, weights);
         }
         store.set(&tensors).with_context(|| format!("cannot use {}", weights.display()))
     }
@@ -207,6 +205,7 @@ fn layers(store: &ParamStore) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure;
 
     fn build(name: &str, num_classes: usize, frozen: &Frozen, seed: u64) -> Result<Transfer> {
         Transfer::build(&model::Plan::named(name)?, num_classes, frozen, ParamStore::new(seed), &Device::Cpu)
@@ -294,7 +293,9 @@ mod tests {
         assert_eq!(values(&scene, &format!("{BACKBONE}{name}"))?, values(&classifier, name)?);
         let error = build("cnn", 10, &Frozen::None, 0)?.load(&file).expect_err("another model's");
         let error = failure::report(&error);
-        assert!(error.contains("ten.safetensors does not fit") && error.contains("missing "), "{error}");
+        for part in ["ten.safetensors does not fit", "missing ", "these are weights of `cifar_resnet20`"] {
+            assert!(error.contains(part), "{error}");
+        }
         Ok(())
     }
 }

@@ -53,16 +53,22 @@ fn colours_change_to_the_byte() -> Result<()> {
     Ok(())
 }
 
+/// Within one level, where a rounding of the filter's weights decides; classes are looked up.
 #[test]
-fn sizes_change_to_within_one() -> Result<()> {
+fn sizes_change_as_pillows_do() -> Result<()> {
     let (tensors, about) = golden()?;
     for (i, &size) in about.sizes.iter().enumerate() {
         let picture = || image(&tensors["picture"]);
-        let (most, _) =
-            difference(&picture()?.resized(size, Resample::Bilinear)?, &tensors[&format!("bilinear.{i}")])?;
-        assert!(most <= 1, "{size:?}: {most}");
-        let nearest = picture()?.resized(size, Resample::Nearest)?;
-        assert_eq!(difference(&nearest, &tensors[&format!("nearest.{i}")])?, (0, 0), "{size:?}");
+        for (resample, name) in
+            [(Resample::Bilinear, "bilinear"), (Resample::Bicubic, "bicubic"), (Resample::Nearest, "nearest")]
+        {
+            if resample == Resample::Bicubic && (size[0] > 24 || size[1] > 30) {
+                continue; // the library's cubic filter is another where a picture grows: by up to 6 levels
+            }
+            let ours = picture()?.resized(size, resample)?;
+            let (most, _) = difference(&ours, &tensors[&format!("{name}.{i}")])?;
+            assert!(most <= u8::from(resample != Resample::Nearest), "{name} {size:?}: {most}");
+        }
     }
     Ok(())
 }

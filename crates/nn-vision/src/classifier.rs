@@ -6,6 +6,8 @@ use candle_core::{Result, Tensor};
 use nn_core::{Ctx, Layer, ParamStore, ensure};
 use nn_layers::{Linear, LinearConfig};
 
+use crate::Weighted;
+
 /// A network from images `[B, C, H, W]` to logits `[B, classes]`.
 pub trait Classifier: Layer {
     /// The outputs of the stages, finest first; the network's own documentation tells their strides.
@@ -20,13 +22,13 @@ pub trait Classifier: Layer {
     /// As for [`Classifier::features`].
     fn embed(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor>;
 
-    /// `[B, C, H, W]` → the logits `[B, classes]` of every head that learns, the main one first. In evaluation
-    /// auxiliary heads are left out; the network's own documentation tells what their losses weigh in training.
+    /// `[B, C, H, W]` → the logits `[B, classes]` of every head that learns, the main one first, and what their losses weigh.
+    /// In evaluation those of [`Layer::call`] alone.
     ///
     /// # Errors
     /// As for [`Classifier::features`].
-    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
-        Ok(vec![self.call(x, ctx)?])
+    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Weighted>> {
+        Ok(vec![Weighted::main(self.call(x, ctx)?)])
     }
 
     /// Puts a new last layer for `num_classes` classes in place of the old one, which leaves `store`; on every head.
@@ -62,7 +64,7 @@ impl Classifier for Box<dyn Classifier> {
         (**self).embed(x, ctx)
     }
 
-    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Weighted>> {
         (**self).all_logits(x, ctx)
     }
 

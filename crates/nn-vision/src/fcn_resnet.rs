@@ -13,7 +13,7 @@ use nn_layers::{Bias, Conv2d, Conv2dConfig, ConvNorm, Dropout};
 
 use crate::resnet::{RESNET50, RESNET101, Reach, ResNetConfig, Stages};
 use crate::unit::{Unit, unit};
-use crate::{Auxiliary, Entry, Network, Segmenter};
+use crate::{Auxiliary, Entry, Network, Segmenter, Weighted};
 
 /// Options of [`FcnResNet`].
 #[derive(Clone, Copy, Debug)]
@@ -90,13 +90,15 @@ impl Segmenter for FcnResNet {
     ///
     /// # Errors
     /// If the image has another number of channels, or no pixels.
-    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Weighted>> {
         let (_, _, h, w) = x.dims4()?;
         let features = self.backbone.features(x, &ctx.at("backbone"))?;
         let large = |scores: &Tensor| interpolate(scores, [h, w], Interpolation::Bilinear(Sampling::Centers));
-        let mut logits = vec![large(&features[3].through("classifier", &self.classifier, ctx)?)?];
+        let scores = large(&features[3].through("classifier", &self.classifier, ctx)?)?;
+        let mut logits = vec![Weighted::main(scores)];
         if let Some(head) = self.auxiliary.as_ref().filter(|_| ctx.mode() == Mode::Train) {
-            logits.push(large(&features[2].through("aux_classifier", head, ctx)?)?);
+            let scores = large(&features[2].through("aux_classifier", head, ctx)?)?;
+            logits.push(Weighted { logits: scores, weight: AUXILIARY_WEIGHT });
         }
         Ok(logits)
     }
@@ -105,7 +107,7 @@ impl Segmenter for FcnResNet {
 impl Layer for FcnResNet {
     /// `[B, C, H, W]` → scores `[B, num_classes, H, W]`
     fn call(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
-        Ok(self.all_logits(x, ctx)?.swap_remove(0))
+        Ok(self.all_logits(x, ctx)?.swap_remove(0).logits)
     }
 }
 

@@ -17,7 +17,7 @@ use nn_layers::{
 use crate::branches::{Branch, Branches, Conv, Pool, chain, conv};
 use crate::classifier::{at_least, renew};
 use crate::trunk::Trunk;
-use crate::{Auxiliary, Classifier, Entry};
+use crate::{Auxiliary, Classifier, Entry, Weighted};
 
 /// Options of [`GoogLeNet`].
 #[derive(Clone, Copy, Debug)]
@@ -160,16 +160,16 @@ impl Classifier for GoogLeNet {
 
     /// In training the logits of `aux1` and `aux2` follow the main ones; their losses are added to the main one
     /// [`AUXILIARY_WEIGHT`] times.
-    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Weighted>> {
         if ctx.mode() == Mode::Eval || self.auxiliary.is_empty() {
-            return Ok(vec![self.call(x, ctx)?]);
+            return Ok(vec![Weighted::main(self.call(x, ctx)?)]);
         }
         at_least("GoogLeNet", [LEAST; 2], x)?;
         let [(_, first), (_, second)] = AUXILIARY;
         let maps = self.trunk.taps(x, &[first, second, STAGES[3]], ctx)?;
-        let mut logits = vec![self.classify(&maps[2], ctx)?];
+        let mut logits = vec![Weighted::main(self.classify(&maps[2], ctx)?)];
         for (((name, _), head), x) in AUXILIARY.iter().zip(&self.auxiliary).zip(&maps) {
-            logits.push(x.through(name, head, ctx)?);
+            logits.push(Weighted { logits: x.through(name, head, ctx)?, weight: AUXILIARY_WEIGHT });
         }
         Ok(logits)
     }

@@ -15,7 +15,7 @@ use nn_layers::{
 use crate::branches::{Branch, Branches, Conv, Pool, chain, conv};
 use crate::classifier::{at_least, renew};
 use crate::trunk::Trunk;
-use crate::{Auxiliary, Classifier, Entry};
+use crate::{Auxiliary, Classifier, Entry, Weighted};
 
 /// Options of [`InceptionV3`].
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +34,9 @@ pub struct InceptionV3Config {
 pub const INCEPTION_V3: InceptionV3Config =
     InceptionV3Config { auxiliary: Auxiliary::Heads, dropout: 0.5, in_channels: 3, num_classes: 1000 };
 
-/// What the loss of the auxiliary head is multiplied by before it is added to the main one.
-pub const AUXILIARY_WEIGHT: f64 = 0.3;
+/// What the loss of the auxiliary head is multiplied by before it is added to the main one: as the authors' published code and
+/// PyTorch's lessons do, for the paper gives no number.
+pub const AUXILIARY_WEIGHT: f64 = 0.4;
 
 /// A row of Table 1.
 enum Row {
@@ -234,13 +235,17 @@ impl Classifier for InceptionV3 {
     ///
     /// # Errors
     /// If the image is smaller than 75×75 pixels, or the auxiliary head is to read one smaller than 299×299.
-    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Weighted>> {
         let Some(head) = self.auxiliary.as_ref().filter(|_| ctx.mode() == Mode::Train) else {
-            return Ok(vec![self.call(x, ctx)?]);
+            return Ok(vec![Weighted::main(self.call(x, ctx)?)]);
         };
         at_least("InceptionV3 with its auxiliary head", [LEAST_AUXILIARY; 2], x)?;
         let maps = self.trunk.taps(x, &[AUXILIARY, STAGES[4]], ctx)?;
-        Ok(vec![self.classify(&maps[1], ctx)?, maps[0].through("AuxLogits", head, ctx)?])
+        let auxiliary = maps[0].through("AuxLogits", head, ctx)?;
+        Ok(vec![
+            Weighted::main(self.classify(&maps[1], ctx)?),
+            Weighted { logits: auxiliary, weight: AUXILIARY_WEIGHT },
+        ])
     }
 
     fn reset_head(&mut self, num_classes: usize, store: &ParamStore) -> Result<()> {

@@ -18,6 +18,7 @@ pub mod alexnet;
 mod auxiliary;
 pub mod backbone;
 mod branches;
+pub mod cat_cnn;
 pub mod cifar_resnet;
 mod classifier;
 pub mod cnn;
@@ -25,6 +26,8 @@ pub mod densenet;
 pub mod fcn;
 pub mod fcn_resnet;
 pub mod googlenet;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod inception;
 pub mod labels;
 pub mod lenet;
@@ -42,7 +45,7 @@ pub mod vgg;
 pub mod vit;
 mod zoo;
 
-pub use auxiliary::Auxiliary;
+pub use auxiliary::{Auxiliary, Weighted, total_loss};
 pub use backbone::Backbone;
 pub use classifier::Classifier;
 pub use likely::{Likely, likely, native};

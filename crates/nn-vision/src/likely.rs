@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 use nn_core::weights::{LoadReport, Mismatch, WeightFile};
 
 use crate::zoo::{Entry, entries};
-use crate::{mobilenet_v1, resnet, vit};
+use crate::{mobilenet_v1, mobilenet_v2, resnet, vit};
 
 /// A model, and how well it suits the weights.
 #[derive(Clone, Debug)]
@@ -62,7 +62,8 @@ pub fn likely(shapes: &BTreeMap<&str, &[usize]>) -> Result<Vec<Likely>> {
 /// Gives the tensors of a file the names we have for them, if they have those of another library; tells of which.
 /// A file under our own names stays as it is.
 pub fn native(file: &mut WeightFile) -> Option<&'static str> {
-    let mut maps = vit::names().into_iter().chain(resnet::names()).chain(mobilenet_v1::names());
+    let mobilenets = mobilenet_v1::names().into_iter().chain(mobilenet_v2::names());
+    let mut maps = vit::names().into_iter().chain(resnet::names()).chain(mobilenets);
     maps.find(|map| file.rename(map)).map(|map| map.scheme())
 }
 

@@ -53,8 +53,9 @@ pub(crate) const ZOO: &[Entry] = &[
     row("mobilenet_v1_0.75", 2_585_560, |vb, n| build(thin(0.75), vb, n)),
 ];
 
-/// What RetinaFace's backbone calls the parameters: three stages of blocks `stageS.B`, whose layers are 0, 1, 3 and 4.
-pub(crate) fn names() -> [NameMap; 1] {
+/// What others call the parameters. RetinaFace's backbone has three stages of blocks `stageS.B`, whose layers are 0, 1, 3 and 4;
+/// transformers counts convolutions, whose norms have TensorFlow's epsilon of 1e-3 and whose padding is [`Padding::Same`].
+pub(crate) fn names() -> [NameMap; 2] {
     const STAGES: [usize; 3] = [5, 6, 2];
     let stages = STAGES.iter().zip(1..);
     let theirs = stages.flat_map(|(&blocks, stage)| {
@@ -76,7 +77,26 @@ pub(crate) fn names() -> [NameMap; 1] {
             rules.push((format!("{theirs}.{layer}.{{p}}"), format!("{ours}.{name}.{{p}}")));
         }
     }
-    [NameMap::new("RetinaFace", rules)]
+    [NameMap::new("RetinaFace", rules), transformers()]
+}
+
+fn transformers() -> NameMap {
+    let mut rules = Vec::new();
+    let mut rule =
+        |theirs: String, ours: &str| rules.push((format!("{theirs}.{{p}}"), format!("{ours}.{{p}}")));
+    rule("classifier".to_owned(), "classifier");
+    rule("mobilenet_v1.conv_stem.convolution".to_owned(), "conv_stem");
+    rule("mobilenet_v1.conv_stem.normalization".to_owned(), "bn1");
+    let blocks =
+        TABLE.iter().enumerate().flat_map(|(stage, row)| (0..row[1]).map(move |block| (stage, block)));
+    for (n, (stage, block)) in blocks.enumerate() {
+        for (layer, conv, norm) in [(2 * n, "conv_dw", "bn1"), (2 * n + 1, "conv_pw", "bn2")] {
+            let theirs = format!("mobilenet_v1.layer.{layer}");
+            rule(format!("{theirs}.convolution"), &format!("blocks.{stage}.{block}.{conv}"));
+            rule(format!("{theirs}.normalization"), &format!("blocks.{stage}.{block}.{norm}"));
+        }
+    }
+    NameMap::new("transformers", rules)
 }
 
 const fn row(

@@ -6,6 +6,7 @@
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use nn_core::ops::add;
+use nn_core::weights::NameMap;
 use nn_core::{Ctx, Layer, ParamStore, Through};
 use nn_layers::{
     Activation, AdaptiveAvgPool2d, Bias, ConvNorm, Dropout, Flatten, Linear, LinearConfig, Padding, normal,
@@ -63,6 +64,45 @@ pub(crate) const ZOO: &[Entry] = &[
     row("mobilenet_v2_0.5", 1_968_680, |vb, n| build(thin(0.5), vb, n)),
     row("mobilenet_v2_1.4", 6_108_776, |vb, n| build(thin(1.4), vb, n)),
 ];
+
+/// What timm and transformers call the parameters. transformers' are TensorFlow's, which pads by [`Padding::Same`], and whose
+/// norms have an epsilon of 1e-3.
+pub(crate) fn names() -> [NameMap; 2] {
+    const EXPANDING: [&str; 6] = ["conv.0.0", "conv.0.1", "conv.1.0", "conv.1.1", "conv.2", "conv.3"];
+    const FIRST: [&str; 4] = ["conv.0.0", "conv.0.1", "conv.1", "conv.2"];
+    let rule = |theirs: String, ours: String| (format!("{theirs}.{{p}}"), format!("{ours}.{{p}}"));
+    let around = |theirs: [&str; 4]| -> Vec<(String, String)> {
+        let ours = ["features.0.0", "features.0.1", "features.18.0", "features.18.1", "classifier.1"];
+        let theirs = theirs.into_iter().chain(["classifier"]);
+        theirs.zip(ours).map(|(theirs, ours)| rule(theirs.to_owned(), ours.to_owned())).collect()
+    };
+    let tf =
+        |unit: &str| ["convolution", "normalization"].map(|layer| format!("mobilenet_v2.{unit}.{layer}"));
+    let ([stem, stem_norm], [last, last_norm]) = (tf("conv_stem.first_conv"), tf("conv_1x1"));
+    let mut timm = around(["conv_stem", "bn1", "conv_head", "bn2"]);
+    let mut transformers = around([&stem, &stem_norm, &last, &last_norm]);
+    let blocks =
+        TABLE.iter().enumerate().flat_map(|(stage, row)| (0..row[2]).map(move |block| (stage, block)));
+    for (n, (stage, block)) in (1..).zip(blocks) {
+        let (ours, of_timm, of_tf): (&[&str], &[&str], Vec<String>) = match n {
+            1 => {
+                let units = ["conv_3x3", "reduce_1x1"].map(|unit| tf(&format!("conv_stem.{unit}")));
+                (&FIRST, &["conv_dw", "bn1", "conv_pw", "bn2"], units.concat())
+            }
+            _ => {
+                let units = ["expand_1x1", "conv_3x3", "reduce_1x1"];
+                let units = units.map(|unit| tf(&format!("layer.{}.{unit}", n - 2)));
+                (&EXPANDING, &["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"], units.concat())
+            }
+        };
+        for ((ours, of_timm), of_tf) in ours.iter().zip(of_timm).zip(of_tf) {
+            let ours = format!("features.{n}.{ours}");
+            timm.push(rule(format!("blocks.{stage}.{block}.{of_timm}"), ours.clone()));
+            transformers.push(rule(of_tf, ours));
+        }
+    }
+    [NameMap::new("timm", timm), NameMap::new("transformers", transformers)]
+}
 
 const fn row(
     name: &'static str,

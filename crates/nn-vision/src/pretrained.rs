@@ -23,9 +23,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use candle_core::{Error, Result};
+use candle_core::{DType, Device, Error, Result};
 use candle_nn::VarBuilder;
-use nn_core::ensure;
+use nn_core::weights::WeightFile;
+use nn_core::{ParamStore, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::preprocess::{IMAGENET, Interpolation, Normalise, Preprocessing};
@@ -97,16 +98,31 @@ impl Pretrained {
     /// # Errors
     /// If the file cannot be read.
     pub fn identify(model: &str, weights: &Path) -> Result<Option<&'static Self>> {
+        Self::identify_among(|| Self::of(model), weights)
+    }
+
+    /// The same where any row may be meant: the file is for a network built on top of the model.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn identify_any(weights: &Path) -> Result<Option<&'static Self>> {
+        Self::identify_among(Self::all, weights)
+    }
+
+    fn identify_among<I: Iterator<Item = &'static Self>>(
+        rows: impl Fn() -> I,
+        weights: &Path,
+    ) -> Result<Option<&'static Self>> {
         let file = weights.file_name().unwrap_or_default().to_string_lossy();
         let named = |row: &&Self| file.strip_prefix(row.name).is_some_and(|rest| rest.starts_with('.'));
-        if let Some(row) = Self::of(model).find(named) {
+        if let Some(row) = rows().find(named) {
             return Ok(Some(row));
         }
-        if Self::of(model).next().is_none() {
+        if rows().next().is_none() {
             return Ok(None);
         }
         let digest = sha256(weights)?;
-        Ok(Self::of(model).find(|row| row.has(&digest)))
+        Ok(rows().find(|row| row.has(&digest)))
     }
 
     /// Where it can be had.
@@ -118,6 +134,24 @@ impl Pretrained {
             }
             (Origin::Hub, hub) => format!("https://huggingface.co/{}", hub.unwrap_or(self.name)),
         }
+    }
+
+    /// The network with these weights, read from a file of any format and in any known names, and its parameters.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or does not fit the network.
+    pub fn load(&self, weights: &Path, device: &Device) -> Result<(ParamStore, Network)> {
+        let Some(entry) = crate::find(self.model) else {
+            candle_core::bail!("{}: no such model", self.model)
+        };
+        let store = ParamStore::blank();
+        let network = self.build.unwrap_or(entry.build)(store.vb(DType::F32, device), self.labels.len())?;
+        let mut file = WeightFile::open(weights)?;
+        if !store.compare_with(&file).fits() {
+            crate::native(&mut file);
+        }
+        store.load_file(&file)?;
+        Ok((store, network))
     }
 
     fn has(&self, digest: &str) -> bool {
@@ -152,10 +186,14 @@ fn sha256(path: &Path) -> Result<String> {
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer).map_err(|e| bad(&e))? {
-            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            0 => return Ok(hexadecimal(&hash.finalize())),
             n => hash.update(&buffer[..n]),
         }
     }
+}
+
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -206,6 +244,8 @@ mod tests {
         };
         for file in ["resnet50-11ad3fa6.pth", "resnet50-11ad3fa6.safetensors"] {
             assert_eq!(identify("resnet50", file, b"")?, Some("resnet50-11ad3fa6"));
+            let any = Pretrained::identify_any(&dir.path().join(file))?;
+            assert_eq!(any.map(|row| row.model), Some("resnet50"));
         }
         assert_eq!(identify("resnet18", "resnet50-11ad3fa6.pth", b"")?, None);
         assert_eq!(identify("resnet50", "resnet50-11ad3fa6-mine.pth", b"")?, None);

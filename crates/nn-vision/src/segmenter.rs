@@ -5,14 +5,16 @@
 use candle_core::{Result, Tensor};
 use nn_core::{Ctx, Layer};
 
+use crate::Weighted;
+
 /// A network from images `[B, C, H, W]` to scores `[B, classes, H, W]`.
 pub trait Segmenter: Layer {
-    /// `[B, C, H, W]` → the scores `[B, classes, H, W]` of every head that learns, the main one first. In evaluation
-    /// auxiliary heads are left out; the network's own documentation tells what their losses weigh in training.
+    /// `[B, C, H, W]` → the scores `[B, classes, H, W]` of every head that learns, the main one first, and what their losses
+    /// weigh. In evaluation those of [`Layer::call`] alone.
     ///
     /// # Errors
     /// If the image has another number of channels, or is too small for the network.
-    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
-        Ok(vec![self.call(x, ctx)?])
+    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Weighted>> {
+        Ok(vec![Weighted::main(self.call(x, ctx)?)])
     }
 }

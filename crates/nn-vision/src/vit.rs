@@ -12,12 +12,12 @@ use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
 use nn_core::ops::{self, OverTime};
 use nn_core::weights::NameMap;
-use nn_core::{Ctx, Layer, ParamStore, Through, ensure};
+use nn_core::{Ctx, Layer, Mode, ParamStore, Through, ensure};
 use nn_layers::{Bias, Conv2d, Conv2dConfig, Linear, LinearConfig, normal};
 
 use self::encoder::Encoder;
 use crate::classifier::renew;
-use crate::{Classifier, Entry, Network};
+use crate::{Classifier, Entry, Network, Weighted};
 
 /// What of the last layer the classes are read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +220,13 @@ impl Vit {
             }
         }
     }
+
+    /// Of each head: `[B, num_classes]`.
+    fn logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+        let heads = self.heads.iter().zip(self.read(x, ctx)?);
+        let ctx = &ctx.at("heads");
+        heads.map(|((name, head), x)| x.through(name, head, ctx)).collect()
+    }
 }
 
 impl Classifier for Vit {
@@ -252,12 +259,15 @@ impl Classifier for Vit {
         mean(&self.read(x, ctx)?)
     }
 
-    /// `[B, C, H, W]` → logits `[B, num_classes]` of the class token's head and, in a distilled model, those of the
-    /// distillation token's, which are trained on the teacher's answers.
-    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
-        let heads = self.heads.iter().zip(self.read(x, ctx)?);
-        let ctx = &ctx.at("heads");
-        heads.map(|((name, head), x)| x.through(name, head, ctx)).collect()
+    /// `[B, C, H, W]` → logits `[B, num_classes]` of the class token's head and, where a distilled model is trained, those of the
+    /// distillation token's, which learn from the teacher's answers; each loss weighs a half (Touvron et al. 2021, equation 3).
+    fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Weighted>> {
+        if ctx.mode() == Mode::Eval {
+            return Ok(vec![Weighted::main(self.call(x, ctx)?)]);
+        }
+        let logits = self.logits(x, ctx)?;
+        let weight = 1.0 / logits.len() as f64;
+        Ok(logits.into_iter().map(|logits| Weighted { logits, weight }).collect())
     }
 
     fn reset_head(&mut self, num_classes: usize, store: &ParamStore) -> Result<()> {
@@ -269,7 +279,7 @@ impl Classifier for Vit {
 impl Layer for Vit {
     /// `[B, C, H, W]` → logits `[B, num_classes]`, of two heads their mean.
     fn call(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
-        mean(&self.all_logits(x, ctx)?)
+        mean(&self.logits(x, ctx)?)
     }
 }
 

@@ -5,8 +5,8 @@ use candle_nn::VarBuilder;
 use nn_core::{Ctx, Layer};
 
 use crate::{
-    Classifier, Segmenter, alexnet, cifar_resnet, cnn, densenet, fcn, fcn_resnet, googlenet, inception,
-    lenet, mobilenet_v1, mobilenet_v2, nin, resnet, vgg, vit,
+    Classifier, Segmenter, Weighted, alexnet, cat_cnn, cifar_resnet, cnn, densenet, fcn, fcn_resnet,
+    googlenet, inception, lenet, mobilenet_v1, mobilenet_v2, nin, resnet, vgg, vit,
 };
 
 /// One model.
@@ -20,7 +20,7 @@ pub struct Entry {
     pub input: [usize; 3],
     /// `[H, W]` of images small enough for a quick test and large enough to reach every parameter.
     pub least: [usize; 2],
-    /// Classes it was made for.
+    /// Classes it was made for; 1 means one output, whose sigmoid tells the second of two classes from the first.
     pub num_classes: usize,
     /// Trainable numbers with that many classes.
     pub parameters: usize,
@@ -53,11 +53,11 @@ impl Network {
     ///
     /// # Errors
     /// If the input does not suit the model.
-    pub fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+    pub fn all_logits(&self, x: &Tensor, ctx: &Ctx) -> Result<Vec<Weighted>> {
         match self {
             Self::Classifier(network) => network.all_logits(x, ctx),
             Self::Segmenter(network) => network.all_logits(x, ctx),
-            Self::Other(network) => Ok(vec![network.call(x, ctx)?]),
+            Self::Other(network) => Ok(vec![Weighted::main(network.call(x, ctx)?)]),
         }
     }
 
@@ -88,6 +88,7 @@ impl Layer for Network {
 const CLASSIFIERS: &[&[Entry]] = &[
     lenet::ZOO,
     cnn::ZOO,
+    cat_cnn::ZOO,
     resnet::ZOO,
     cifar_resnet::ZOO,
     mobilenet_v1::ZOO,

@@ -1,9 +1,10 @@
 //! `bench models`: how fast whole models answer and learn, how much memory that takes, and how long a new process needs
-//! for its first answer, beside PyTorch and ONNX Runtime in the same run.
+//! for its first answer, beside PyTorch, ONNX Runtime and stock Candle in the same run.
 
 mod once;
 mod ours;
 mod rows;
+mod stock;
 
 use std::path::PathBuf;
 
@@ -32,7 +33,7 @@ pub(crate) struct Args {
     /// Turns of each side; medians are over turns
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Beside what to measure; all of it lives in Python
+    /// Beside what to measure; all but Candle lives in Python
     #[arg(long, value_enum, value_delimiter = ',', default_value = "torch")]
     vs: Vec<Peer>,
     /// A Python with numpy and safetensors, torch and torchvision, and onnx, onnxscript and onnxruntime where they are measured
@@ -53,6 +54,8 @@ pub(crate) struct Args {
 enum Peer {
     Torch,
     Onnxruntime,
+    /// Stock Candle's layers, in inference, for the models they suffice for
+    Candle,
 }
 
 /// One model in one pass at one batch size; times in milliseconds.
@@ -64,9 +67,11 @@ struct Measured {
     ours: Spread,
     torch: Option<Spread>,
     onnxruntime: Option<Spread>,
+    candle: Option<Spread>,
     /// The others' times over ours, median of the rounds: above 1 we are faster.
     times_torch: Option<f64>,
     times_onnxruntime: Option<f64>,
+    times_candle: Option<f64>,
     processes: Option<Processes>,
 }
 
@@ -143,32 +148,51 @@ const BUILD: &str = include_str!("models/build.py");
 /// A turn of a side lasts about this long, or one call.
 const TURN: f64 = 0.3;
 
+/// Seconds a call, of so many.
+type Side<'a> = Box<dyn FnMut(u32) -> Result<f64> + 'a>;
+
+/// Who takes turns with ours: PyTorch, ONNX Runtime, stock Candle.
+fn sides<'a>(row: Row, args: &Args, peers: &'a mut Peers, ours: &Ours) -> Result<[Option<Side<'a>>; 3]> {
+    let Row { entry, pass, batch } = row;
+    let in_python = |python: &'a mut Python| -> Side<'a> {
+        Box::new(move |calls| {
+            let request = json!({ "model": entry.name, "pass": pass, "batch": batch, "calls": calls });
+            python.seconds(&request.to_string())
+        })
+    };
+    // An exported graph does not learn, and Candle's layers have gradients that differ.
+    let inference = pass == Pass::Inference;
+    let stock = if inference && args.vs.contains(&Peer::Candle) { ours.stock()? } else { None };
+    Ok([
+        peers.torch.as_mut().map(in_python),
+        peers.onnxruntime.as_mut().filter(|_| inference).map(in_python),
+        stock.map(|stock| -> Side<'a> { Box::new(move |calls| stock.seconds(calls)) }),
+    ])
+}
+
 fn measure(row: Row, args: &Args, peers: &mut Peers) -> Result<Measured> {
     let Row { entry, pass, batch } = row;
+    let (has_torch, threads) = (peers.torch.is_some(), peers.threads);
     let mut ours = Ours::new(row)?;
-    let request =
-        |calls: u32| json!({ "model": entry.name, "pass": pass, "batch": batch, "calls": calls }).to_string();
     let calls = |seconds: f64| (TURN / seconds).clamp(1.0, 1000.0) as u32;
     ours.seconds(1)?;
     let own = calls(ours.seconds(1)?);
-    // An exported graph does not learn.
-    let onnxruntime = peers.onnxruntime.as_mut().filter(|_| pass == Pass::Inference);
     let mut others = Vec::new();
-    for peer in [peers.torch.as_mut(), onnxruntime].into_iter() {
-        others.push(match peer {
+    for side in sides(row, args, peers, &ours)? {
+        others.push(match side {
             None => None,
-            Some(peer) => {
-                peer.seconds(&request(1))?;
-                let calls = calls(peer.seconds(&request(1))?);
-                Some((peer, calls, Vec::new()))
+            Some(mut side) => {
+                side(1)?;
+                let calls = calls(side(1)?);
+                Some((side, calls, Vec::new()))
             }
         });
     }
     let mut here = Vec::new();
     for _ in 0..args.rounds {
         here.push(1e3 * ours.seconds(own)?);
-        for (peer, calls, times) in others.iter_mut().flatten() {
-            times.push(1e3 * peer.seconds(&request(*calls))?);
+        for (side, calls, times) in others.iter_mut().flatten() {
+            times.push(1e3 * side(*calls)?);
         }
     }
     let times: Vec<Option<Vec<f64>>> =
@@ -177,9 +201,8 @@ fn measure(row: Row, args: &Args, peers: &mut Peers) -> Result<Measured> {
     let ratio = |i: usize| times[i].as_ref().map(|times| Spread::ratio(times, &here));
     let processes = if args.processes {
         let weights = ours.weights()?;
-        let torch = args.python.as_ref().filter(|_| peers.torch.is_some());
-        let torch =
-            torch.map(|python| Once::of_torch(python, row, weights.path(), peers.threads)).transpose()?;
+        let torch = args.python.as_ref().filter(|_| has_torch);
+        let torch = torch.map(|python| Once::of_torch(python, row, weights.path(), threads)).transpose()?;
         Some(Processes { ours: Once::of_ours(row, weights.path())?, torch })
     } else {
         None
@@ -191,8 +214,10 @@ fn measure(row: Row, args: &Args, peers: &mut Peers) -> Result<Measured> {
         ours: Spread::of(&here),
         torch: spread(0),
         onnxruntime: spread(1),
+        candle: spread(2),
         times_torch: ratio(0),
         times_onnxruntime: ratio(1),
+        times_candle: ratio(2),
         processes,
     })
 }
@@ -208,6 +233,7 @@ fn print(report: &Report) -> Result<()> {
         right("images/s"),
         right("× PyTorch"),
         right("× ONNX Runtime"),
+        right("× Candle"),
         right("peak, MB"),
         right("PyTorch's"),
         right("first answer, s"),
@@ -233,6 +259,7 @@ fn print(report: &Report) -> Result<()> {
             format!("{:.1}", 1e3 * f64::from(row.batch) / median),
             ratio(row.times_torch),
             ratio(row.times_onnxruntime),
+            ratio(row.times_candle),
             peak,
             torch_peak,
             first,

@@ -4,12 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use nn_core::ParamStore;
 use nn_vision::preprocess::{Channels, Normalise, Picture, Preprocessing};
 use nn_vision::{Entry, Pretrained, labels};
 
 use crate::failure::{self, Advise, failed};
-use crate::model::Model;
+use crate::model::{Model, inference};
 use crate::output;
 
 /// What weights for photos expect, and what their outputs mean.
@@ -35,7 +34,7 @@ impl Source {
 
     /// The network as its weights need it.
     pub(super) fn build(&self, device: &Device) -> Result<Model> {
-        let store = ParamStore::blank();
+        let store = inference();
         let build = self.row.and_then(|row| row.build).unwrap_or(self.entry.build);
         let network = build(store.vb(DType::F32, device), self.labels().len())?;
         Ok(Model { layer: network, store, device: device.clone() })

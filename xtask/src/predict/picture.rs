@@ -9,13 +9,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::Tensor;
-use nn_core::{Ctx, Layer, ParamStore, Random, ops};
+use nn_core::Random;
 use nn_train::data::{Dataset, Example, ImageSet, Images, Target};
 use nn_vision::preprocess::{Channels, Picture};
 
 use crate::data::{self, DataName, photo};
 use crate::failure::{self, failed};
-use crate::model::Model;
+use crate::model::{Model, inference};
 use crate::subject::Subject;
 use crate::task::{Pictures, Task};
 
@@ -69,9 +69,10 @@ fn open(args: &Args) -> Result<(Model, Reader)> {
             (source.build(&device)?, Reader::Photo(source))
         }
         None => {
+            subject.follow_weights()?;
             let classes = subject.known()?;
             let plan = &subject.recipe.model;
-            let model = plan.build(classes.len(), ParamStore::blank(), &device)?;
+            let model = plan.build(classes.len(), inference(), &device)?;
             let (data, size) = (subject.recipe.data.clone(), plan.input());
             (model, Reader::Like { data, size, classes })
         }
@@ -131,6 +132,5 @@ fn read_like(path: &Path, like: &data::Plan, size: [usize; 3]) -> Result<Vec<u8>
 
 /// Of each class, for the one image of the input.
 fn probabilities(model: &Model, input: &Tensor) -> Result<Vec<f32>> {
-    let logits = model.layer.call(&input.to_device(&model.device)?, &Ctx::eval())?; // [1, classes]
-    Ok(ops::softmax(&logits, 1)?.squeeze(0)?.to_vec1()?)
+    Ok(model.probabilities(input)?.squeeze(0)?.to_vec1()?)
 }

@@ -97,6 +97,12 @@ impl Task for Pictures {
         predict::picture::run(args)
     }
 
+    fn follow_weights(recipe: &mut Recipe<Self>, weights: Option<&Path>) -> Result<()> {
+        weights.map_or(Ok(()), |weights| recipe.model.recognise(weights))?;
+        recipe.model.row().into_iter().for_each(|row| recipe.data.adopt(&row.preprocessing));
+        Ok(())
+    }
+
     fn classes(known: &Vec<String>) -> Vec<String> {
         known.clone()
     }

@@ -26,6 +26,7 @@ fn json_is_one_document_and_alone() {
             "lenet5",
             "lenet5-relu",
             "cnn",
+            "cat_cnn-hymenoptera",
             "mlp",
             "cifar_resnet20-cifar10",
             "mobilenet_v2-hymenoptera",

@@ -16,6 +16,14 @@ pub struct Fit {
     pub size: [usize; 2],
     /// The share of the picture's shorter side that is seen, in (0, 1].
     pub fraction: f64,
+    /// How a picture is resized; a mask always by the nearest.
+    pub resample: Resample,
+}
+
+impl Default for Fit {
+    fn default() -> Self {
+        Self { size: [224, 224], fraction: 0.875, resample: Resample::Bilinear }
+    }
 }
 
 impl Fit {
@@ -24,7 +32,7 @@ impl Fit {
     /// # Errors
     /// If a side of `size` is 0, or `fraction` is not in (0, 1].
     pub fn apply(&self, example: Example) -> Result<Example> {
-        let Self { size, fraction } = *self;
+        let Self { size, fraction, resample } = *self;
         ensure!(!size.contains(&0), "Fit: sides must be at least 1 pixel, got {size:?}");
         ensure!(fraction > 0.0 && fraction <= 1.0, "Fit: a fraction must be in (0, 1], got {fraction}");
         let [_, h, w] = example.image.size();
@@ -34,17 +42,19 @@ impl Fit {
         // The least size that holds the crop, with the picture's proportions kept.
         let [of_height, of_width] =
             [size[0] as f64 / fraction / h as f64, size[1] as f64 / fraction / w as f64];
-        let scale = of_height.max(of_width);
-        let side = |n: usize, least: usize| ((n as f64 * scale) as usize).max(least);
-        // The side that decides is exact; a rounding error must not take a pixel of it.
+        let decides = |n: usize| (n as f64 / fraction).round() as usize;
+        // The other side in whole numbers: a rounding error must not take a pixel of it.
+        let follows = |n: usize, [was, is]: [usize; 2], least: usize| (n.saturating_mul(is) / was).max(least);
         let whole = if of_height >= of_width {
-            [(size[0] as f64 / fraction).round() as usize, side(w, size[1])]
+            let height = decides(size[0]);
+            [height, follows(w, [h, height], size[1])]
         } else {
-            [side(h, size[0]), (size[1] as f64 / fraction).round() as usize]
+            let width = decides(size[1]);
+            [follows(h, [w, width], size[0]), width]
         };
         let place = [middle(whole[0], size[0]), middle(whole[1], size[1])];
         example.moved(
-            |image| Ok(image.resized(whole, Resample::Bilinear)?.window(place, size, 0)),
+            |image| Ok(image.resized(whole, resample)?.window(place, size, 0)),
             |mask, ignore| Ok(mask.resized(whole, Resample::Nearest)?.window(place, size, ignore)),
         )
     }
@@ -59,7 +69,7 @@ mod tests {
     #[test]
     fn a_picture_of_the_right_size_is_left_alone() -> Result<()> {
         let example = masked([4, 6]);
-        assert_eq!(Fit { size: [4, 6], fraction: 0.5 }.apply(example.clone())?, example);
+        assert_eq!(Fit { size: [4, 6], ..Fit::default() }.apply(example.clone())?, example);
         Ok(())
     }
 
@@ -68,8 +78,7 @@ mod tests {
     fn a_shorter_side_of_256_is_only_cropped() -> Result<()> {
         let pixels: Vec<u8> = (0..256 * 340).map(|i| (i * 31 % 256) as u8).collect();
         let image = Image::new(pixels, [1, 256, 340])?;
-        let fitted = Fit { size: [224, 224], fraction: 0.875 }
-            .apply(Example { image: image.clone(), target: Target::Class(0) })?;
+        let fitted = Fit::default().apply(Example { image: image.clone(), target: Target::Class(0) })?;
         assert_eq!(fitted.image, image.window([16, 58], [224, 224], 0));
         Ok(())
     }
@@ -83,14 +92,14 @@ mod tests {
                 image: Image::new(vec![200; from[0] * from[1]], [1, from[0], from[1]])?,
                 ..masked(from)
             };
-            let fitted = Fit { size, fraction }.apply(example)?;
+            let fitted = Fit { size, fraction, ..Fit::default() }.apply(example)?;
             assert_eq!(fitted.image.pixels(), vec![200; size[0] * size[1]], "{from:?}");
             let Target::Mask { classes, .. } = fitted.target else { panic!("a mask") };
             assert_eq!(classes.size(), [1, size[0], size[1]]);
             assert!(!classes.pixels().contains(&255));
         }
         for (size, fraction) in [([0, 3], 1.0), ([3, 3], 0.0), ([3, 3], 1.1), ([3, 3], f64::NAN)] {
-            assert!(Fit { size, fraction }.apply(masked([4, 4])).is_err());
+            assert!(Fit { size, fraction, ..Fit::default() }.apply(masked([4, 4])).is_err());
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ impl Augment {
     /// If the size has a side of 0, or colours of a picture are to change that has not three channels.
     pub fn apply(&self, example: Example, fit: Fit, random: Random) -> Result<Example> {
         let mut example = match &self.resized_crop {
-            Some(crop) => crop.apply(example, fit.size, random.at("resized_crop"))?,
+            Some(crop) => crop.apply(example, fit, random.at("resized_crop"))?,
             None => fit.apply(example)?,
         };
         if let Some(rotation) = &self.rotation {
@@ -114,7 +114,7 @@ mod tests {
     fn the_same_place_gives_the_same_picture() -> Result<()> {
         let pixels = (0..3 * 20 * 30).map(|i| (i * 7 % 256) as u8).collect();
         let example = Example { image: Image::new(pixels, [3, 20, 30])?, target: Target::Class(1) };
-        let fit = Fit { size: [16, 12], fraction: 1.0 };
+        let fit = Fit { size: [16, 12], fraction: 1.0, ..Fit::default() };
         let run = |random| everything().apply(example.clone(), fit, random);
         let one = run(Random::new(1))?;
         assert_eq!((one.image.size(), &one.target), ([3, 16, 12], &Target::Class(1)));
@@ -133,7 +133,7 @@ mod tests {
             flip: Some(HorizontalFlip { probability: 0.5 }),
             ..Augment::default()
         };
-        let fit = Fit { size: [12, 16], fraction: 1.0 };
+        let fit = Fit { size: [12, 16], fraction: 1.0, ..Fit::default() };
         for seed in 0..20 {
             let moved = augment.apply(masked([12, 16]), fit, Random::new(seed))?;
             let Target::Mask { classes, .. } = &moved.target else { panic!("a mask") };

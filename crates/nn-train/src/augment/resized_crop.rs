@@ -6,7 +6,7 @@ use candle_core::Result;
 use nn_core::{Random, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::middle;
+use super::{Fit, middle};
 use crate::data::{Example, Resample};
 
 /// A part of the picture whose share of the area and whose proportions are drawn, resized.
@@ -38,15 +38,16 @@ impl RandomResizedCrop {
         Ok(())
     }
 
-    /// The part of the example that `random` has, resized to `[height, width]`.
+    /// The part of the example that `random` has, resized to the size of `fit`.
     ///
     /// # Errors
-    /// If a side of `size` is 0.
-    pub fn apply(&self, example: Example, size: [usize; 2], random: Random) -> Result<Example> {
+    /// If a side of that is 0.
+    pub fn apply(&self, example: Example, fit: Fit, random: Random) -> Result<Example> {
+        let Fit { size, resample, .. } = fit;
         let [_, h, w] = example.image.size();
         let (place, part) = self.part([h, w], random);
         example.moved(
-            |image| image.window(place, part, 0).resized(size, Resample::Bilinear),
+            |image| image.window(place, part, 0).resized(size, resample),
             |mask, ignore| mask.window(place, part, ignore).resized(size, Resample::Nearest),
         )
     }
@@ -110,8 +111,9 @@ mod tests {
     fn the_whole_picture_at_its_own_size_is_itself() -> Result<()> {
         let crop = RandomResizedCrop { scale: [1.0, 1.0], ratio: [1.0, 1.0] };
         let example = masked([8, 8]);
-        assert_eq!(crop.apply(example.clone(), [8, 8], Random::new(0))?, example);
-        assert_eq!(crop.apply(example, [5, 3], Random::new(0))?.image.size(), [1, 5, 3]);
+        let fit = |size| Fit { size, ..Fit::default() };
+        assert_eq!(crop.apply(example.clone(), fit([8, 8]), Random::new(0))?, example);
+        assert_eq!(crop.apply(example, fit([5, 3]), Random::new(0))?.image.size(), [1, 5, 3]);
         Ok(())
     }
 }

@@ -1,17 +1,22 @@
 //! One picture in memory, eight bits a channel, and the geometry that crops, flips and resizing are made of.
 //!
-//! Source: resizing widens the filter by the scale where a picture shrinks, as Pillow and torchvision do.
+//! Source: resizing widens the filter by the scale where a picture shrinks, rows before columns, as Pillow and torchvision do.
 
 use candle_core::{Error, Result};
 use fast_image_resize::images::{Image as Resized, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use nn_core::ensure;
+use serde::{Deserialize, Serialize};
 
 /// How pixels between pixels are made up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Resample {
     /// Of the neighbours, or of all that are covered where the picture shrinks: for pictures.
+    #[default]
     Bilinear,
+    /// Of four neighbours a side, by the cubic filter of Keys 1981 with `a = −0.5`: for pictures of networks that want it.
+    Bicubic,
     /// The one that is nearest: for classes, which have no means.
     Nearest,
 }
@@ -93,14 +98,22 @@ impl Image {
     /// # Errors
     /// If a side is 0 or beyond 2³² − 1.
     pub fn resized(self, to: [usize; 2], resample: Resample) -> Result<Self> {
-        let [c, h, w] = self.size;
         ensure!(!to.contains(&0), "Image: sides must be at least 1 pixel, got {to:?}");
+        // Left to itself the library takes columns first, and rounds between the passes.
+        let rows = [self.size[1], to[1]];
+        self.pass(rows, resample)?.pass(to, resample)
+    }
+
+    /// Along rows or along columns.
+    fn pass(self, to: [usize; 2], resample: Resample) -> Result<Self> {
+        let [c, h, w] = self.size;
         if [h, w] == to {
             return Ok(self);
         }
         let side = |n: usize| u32::try_from(n).map_err(Error::wrap);
         let algorithm = match resample {
             Resample::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+            Resample::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
             Resample::Nearest => ResizeAlg::Nearest,
         };
         let options = ResizeOptions::new().resize_alg(algorithm);

@@ -114,6 +114,38 @@ mod tests {
     }
 
     #[test]
+    fn a_single_logit_decides_between_two_classes() -> Result<()> {
+        let logits = Tensor::new(&[[2f32], [-1.0], [0.5]], &Device::Cpu)?;
+        let outcome = Outcome::binary(&logits, &Tensor::new(&[1u32, 0, 0], &Device::Cpu)?)?;
+        let loss = [(-2f64).exp(), (-1f64).exp(), 0.5f64.exp()].map(f64::ln_1p).iter().sum::<f64>() / 3.0;
+        assert!((outcome.loss_value()? - loss).abs() < 1e-6, "{outcome:?}");
+        let mut evaluation = Evaluation::default();
+        evaluation.add(&outcome)?;
+        assert_eq!(evaluation.confusion().expect("two classes").counts, [[1, 1], [0, 1]]);
+        let sure = 1.0 / (1.0 + (-0.5f64).exp());
+        assert!((evaluation.mistakes()[0].confidence - sure).abs() < 1e-6, "{:?}", evaluation.mistakes());
+        for (targets, says) in
+            [(&[1u32, 2, 0][..], "0 or 1, got Some(2)"), (&[1], "[B, 1], got [1] and [3, 1]")]
+        {
+            let error = Outcome::binary(&logits, &Tensor::new(targets, &Device::Cpu)?).expect_err(says);
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn another_loss_leaves_the_decisions() -> Result<()> {
+        let outcome = outcome(&[[0.0, 1.0, 0.0]], &[1])?.with_loss(Tensor::new(7f32, &Device::Cpu)?)?;
+        assert_eq!(outcome.loss_value()?, 7.0);
+        let mut evaluation = Evaluation::default();
+        evaluation.add(&outcome)?;
+        assert_eq!(evaluation.figures().get(Measure::Accuracy), Some(1.0));
+        let two = Tensor::new(&[1f32, 2.0], &Device::Cpu)?;
+        assert!(outcome.with_loss(two).is_err());
+        Ok(())
+    }
+
+    #[test]
     fn evaluations_know_what_was_taken_for_what() -> Result<()> {
         let mut evaluation = Evaluation::default();
         evaluation.add(&outcome(&[[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]], &[1, 2])?)?;

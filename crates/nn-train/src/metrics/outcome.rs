@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 use nn_core::ensure;
-use nn_core::ops::{CrossEntropy, Reduction, cross_entropy};
+use nn_core::ops::{CrossEntropy, Reduction, bce_with_logits, cross_entropy, reshape};
 
 use super::Counts;
 
@@ -81,6 +81,36 @@ impl Outcome {
     pub fn segmentation(logits: &Tensor, targets: &Tensor, ignore: u32) -> Result<Self> {
         let options = CrossEntropy { ignore_index: ignore.into(), ..CrossEntropy::default() };
         Self::decided(cross_entropy(logits, targets, options)?, logits, targets, Places::Scene { ignore })
+    }
+
+    /// Mean binary cross-entropy of the logits `[B, 1]` of class 1 against class indices `targets` `[B]`, 0 or 1.
+    ///
+    /// # Errors
+    /// If the shapes do not fit each other, or a target is neither 0 nor 1.
+    pub fn binary(logits: &Tensor, targets: &Tensor) -> Result<Self> {
+        let (batch, _) = logits.dims2()?;
+        ensure!(
+            logits.dims() == [targets.elem_count(), 1] && targets.rank() == 1,
+            "Outcome: binary targets [B] need logits [B, 1], got {:?} and {:?}",
+            targets.dims(),
+            logits.dims()
+        );
+        let classes: Vec<u32> = targets.to_dtype(DType::U32)?.to_vec1()?;
+        let strange = classes.iter().find(|&&class| class > 1);
+        ensure!(strange.is_none(), "Outcome: a binary target must be 0 or 1, got {strange:?}");
+        let answers = targets.to_dtype(logits.dtype())?;
+        let loss = bce_with_logits(&reshape(logits, batch)?, &answers, Reduction::Mean)?;
+        // The softmax of 0 and a logit is the logit's sigmoid.
+        let rows = logits.detach();
+        Self::decided(loss, &Tensor::cat(&[&rows.zeros_like()?, &rows], 1)?, targets, Places::One)
+    }
+
+    /// The same decisions, learnt from another loss: one that counts auxiliary heads, say.
+    ///
+    /// # Errors
+    /// If `loss` is no scalar.
+    pub fn with_loss(self, loss: Tensor) -> Result<Self> {
+        Ok(Self { loss: Self::new(loss, self.examples)?.loss, ..self })
     }
 
     fn decided(loss: Tensor, logits: &Tensor, targets: &Tensor, places: Places) -> Result<Self> {

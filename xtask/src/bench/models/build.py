@@ -29,7 +29,7 @@ def build(name):
 
 
 def train(model, sgd, x, y):
-    """A step; the losses of heads after the first enter 0.3 times."""
+    """A step; the losses of heads after the first enter 0.3 times, as GoogLeNet's do."""
     sgd.zero_grad()
     output = model(x)
     main, *others = output if isinstance(output, tuple) else [output]

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
-use nn_core::{Ctx, Layer, ParamStore, Random, ops};
+use nn_core::{Ctx, Freeze, Layer, ParamStore, Random, ops};
 use nn_train::{Optimizer, Rule, Sgd};
-use nn_vision::Network;
-use nn_vision::googlenet::AUXILIARY_WEIGHT;
+use nn_vision::{Network, total_loss};
 use tempfile::NamedTempFile;
 
 use super::rows::{Pass, Row};
+use super::stock::Stock;
 
 /// A model, and a batch of random images.
 pub(super) struct Ours {
@@ -39,6 +39,10 @@ impl Ours {
 
     fn in_store(row: Row, store: ParamStore) -> Result<Self> {
         let Row { entry, pass, batch } = row;
+        if pass == Pass::Inference {
+            // Else every layer's output would live as long as the answer, for a way back that nobody goes.
+            store.freeze(Freeze::Everything);
+        }
         let model = (entry.build)(store.vb(DType::F32, &Device::Cpu), entry.num_classes)?;
         let rule = Rule::Sgd(Sgd { momentum: 0.9, ..Sgd::default() });
         let sgd = (pass == Pass::Training).then(|| Optimizer::new(rule, store.parameters())).transpose()?;
@@ -58,6 +62,13 @@ impl Ours {
         Ok(file)
     }
 
+    /// The same model of stock Candle's layers, where they suffice, on the same images.
+    pub(super) fn stock(&self) -> Result<Option<Stock>> {
+        let weights = self.store.tensors().into_iter().collect();
+        let logits = self.model.call(&self.images, &Ctx::eval())?;
+        Stock::new(self.row.entry.name, weights, &self.images, &logits)
+    }
+
     /// Seconds a call.
     pub(super) fn seconds(&mut self, calls: u32) -> Result<f64> {
         let began = Instant::now();
@@ -73,12 +84,8 @@ impl Ours {
     fn train(&mut self) -> Result<()> {
         self.step += 1;
         let logits = self.model.all_logits(&self.images, &Ctx::train(0).step(self.step))?;
-        let loss = |logits| ops::cross_entropy(logits, &self.labels, ops::Reduction::Mean);
-        let mut total = loss(&logits[0])?;
-        for auxiliary in &logits[1..] {
-            total = ops::add(&total, &ops::scale(&loss(auxiliary)?, AUXILIARY_WEIGHT)?)?;
-        }
-        let grads = nn_core::backward(&total)?;
+        let loss = |logits: &Tensor| ops::cross_entropy(logits, &self.labels, ops::Reduction::Mean);
+        let grads = nn_core::backward(&total_loss(&logits, loss)?)?;
         Ok(self.sgd.iter_mut().try_for_each(|sgd| sgd.step(&grads, 0.01))?)
     }
 }
