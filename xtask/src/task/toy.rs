@@ -171,7 +171,10 @@ impl Task for Toy {
         }
         let answers = self.network.answer(&batch.source, self.data.longest + 1, Search::Greedy)?;
         let mut exact = Share::default();
-        answers.iter().zip(&batch.targets).for_each(|(answer, target)| exact.count(answer == target));
+        answers
+            .iter()
+            .zip(&batch.targets)
+            .for_each(|(answer, target)| exact += Share::from(answer == target));
         Ok(outcome.counting(Counts { exact: Some(exact), ..Counts::default() }))
     }
 

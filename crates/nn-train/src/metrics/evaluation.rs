@@ -61,7 +61,8 @@ impl Evaluation {
                 *count += 1;
             }
             if let (Places::One, &[negative, positive]) = (decisions.places(), scores) {
-                ranking.add(f64::from(positive) - f64::from(negative), target == 1);
+                let margin = f64::from(positive) - f64::from(negative);
+                if target == 1 { ranking.positive(margin) } else { ranking.negative(margin) }
             }
             if decisions.places() == Places::One && predicted != target {
                 let confidence = decision.confidence(scores);

@@ -14,9 +14,14 @@ struct Tied {
 }
 
 impl Ranking {
-    /// Adds an example.
-    pub fn add(&mut self, score: f64, positive: bool) {
-        self.scores.push((score, positive));
+    /// Adds an example that is of the class.
+    pub fn positive(&mut self, score: f64) {
+        self.scores.push((score, true));
+    }
+
+    /// Adds an example that is not.
+    pub fn negative(&mut self, score: f64) {
+        self.scores.push((score, false));
     }
 
     /// From the highest score to the lowest; examples with one score are together.
@@ -67,14 +72,14 @@ mod tests {
     fn pairs_in_the_right_order() {
         let mut ranking = Ranking::default();
         assert_eq!((ranking.roc_auc(), ranking.average_precision()), (None, None));
-        for (score, positive) in [(0.1, false), (0.4, false), (0.35, true), (0.8, true)] {
-            ranking.add(score, positive);
-        }
+        [0.1, 0.4].into_iter().for_each(|score| ranking.negative(score));
+        [0.35, 0.8].into_iter().for_each(|score| ranking.positive(score));
         assert_eq!(ranking.roc_auc(), Some(0.75));
         let precision = ranking.average_precision().expect("positives");
         assert!((precision - (1.0 + 2.0 / 3.0) / 2.0).abs() < 1e-12, "{precision}");
         let mut tied = Ranking::default();
-        [true, false].into_iter().for_each(|positive| tied.add(0.5, positive));
+        tied.positive(0.5);
+        tied.negative(0.5);
         assert_eq!((tied.roc_auc(), tied.average_precision()), (Some(0.5), Some(0.5)));
     }
 }

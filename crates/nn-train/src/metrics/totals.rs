@@ -17,12 +17,14 @@ pub struct Share {
     pub all: u64,
 }
 
-impl Share {
-    /// Counts one.
-    pub fn count(&mut self, right: bool) {
-        *self += Self { right: u64::from(right), all: 1 };
+impl From<bool> for Share {
+    /// One, which is right or is not.
+    fn from(right: bool) -> Self {
+        Self { right: u64::from(right), all: 1 }
     }
+}
 
+impl Share {
     fn value(self) -> Option<f64> {
         (self.all > 0).then(|| self.right as f64 / self.all as f64)
     }
@@ -165,7 +167,7 @@ impl Metrics {
                 self.decided += 1;
                 self.correct += u64::from(decision.predicted == decision.target);
                 if decisions.are_many() {
-                    top5.count(decision.is_among(5, scores));
+                    top5 += Share::from(decision.is_among(5, scores));
                 }
                 Ok(())
             })?;
@@ -213,7 +215,7 @@ mod tests {
     #[test]
     fn what_a_task_is_judged_by_is_summed_up() -> Result<()> {
         let (mut metrics, mut exact) = (Metrics::default(), Share::default());
-        [true, false, true, true].into_iter().for_each(|right| exact.count(right));
+        [true, false, true, true].into_iter().for_each(|right| exact += Share::from(right));
         for (values, tokens) in [([1.0, 3.0], 1), ([2.0, 2.0], 3)] {
             let counts = Counts {
                 values: Some(ValueErrors::of_one(values[0], values[1])),
