@@ -37,7 +37,23 @@ fn json_is_one_document_and_alone() {
             "sentiment-lstm",
             "sentiment-transformer",
             "char-lstm",
-            "char-transformer"
+            "char-transformer",
+            "forecast-airline-rnn",
+            "forecast-airline-lstm",
+            "forecast-airline-gru",
+            "forecast-temperatures-rnn",
+            "forecast-temperatures-lstm",
+            "forecast-temperatures-gru",
+            "forecast-etth1-rnn",
+            "forecast-etth1-lstm",
+            "forecast-etth1-gru",
+            "toy-copy",
+            "toy-reverse",
+            "toy-sort",
+            "toy-adding",
+            "entities-wnut17",
+            "translation-gru",
+            "translation-transformer"
         ]
     );
     assert_eq!(
