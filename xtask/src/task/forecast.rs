@@ -326,7 +326,9 @@ impl Forecast {
         }
         let text = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
         let row = |(name, errors): (String, ValueErrors)| {
-            let mape = errors.mape().map_or("–".to_owned(), |share| format!("{:.2} %", 100.0 * share));
+            // Where a true value is 0 the share means nothing.
+            let mape = errors.mape().filter(|share| *share < 100.0);
+            let mape = mape.map_or("–".to_owned(), |share| format!("{:.2} %", 100.0 * share));
             vec![name, text(errors.rmse()), text(errors.mae()), mape]
         };
         Ok(names.into_iter().zip(errors).rev().map(row).collect())
