@@ -10,6 +10,7 @@ use crate::run::About;
 /// In `log.jsonl` an event is a JSON object with its name in `event`; which events are logged is said at each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "events are handed on one at a time, not kept")]
 pub enum Event {
     /// The folder came into being. Logged; its first line.
     Created(About),
