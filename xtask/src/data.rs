@@ -313,6 +313,11 @@ pub(crate) fn locate(dir: &mut Option<PathBuf>, given: Option<&Path>) {
     *dir = found.map(|dir| std::path::absolute(&dir).unwrap_or(dir));
 }
 
+/// What to do where files of `name` are not found.
+pub(crate) fn advice(name: &str) -> String {
+    format!("--data-dir or {DIRECTORY_VARIABLE} names the folder of {name}")
+}
+
 /// The folder of the files of `name`: the one called so in `dir`, or `dir` itself.
 ///
 /// # Errors

@@ -1,13 +1,12 @@
 //! `eval`: loss and accuracy on a data set's test part.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
 use nn_core::Random;
+use nn_train::Figures;
 use nn_train::data::{Dataset, Loader, LoaderConfig, Part};
-use nn_train::{Figures, evaluate};
 use serde::Serialize;
 
 use crate::data::DataName;
@@ -15,7 +14,7 @@ use crate::device::DeviceName;
 use crate::figures;
 use crate::output::{self, Align, Table, thousands};
 use crate::subject::{self, Ready, Subject};
-use crate::task::Task;
+use crate::task::{self, Task};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -61,9 +60,7 @@ pub(crate) fn run_task<T: Task>(args: &Args) -> Result<()> {
     let (batch_size, workers) = (T::eval_batch(&recipe), T::workers(&recipe));
     let config = LoaderConfig { batch_size, workers, ..LoaderConfig::default() };
     let loader = Loader::new(Arc::clone(&set), config, Random::new(0))?;
-    let evaluation =
-        evaluate(&loader, |_| ControlFlow::Continue(()), |batch, ctx| model.outcome(batch, ctx))?;
-    let Some(evaluation) = evaluation else { unreachable!("nothing asks it to stop") };
+    let evaluation = task::evaluation(&model, &loader)?;
     let [name, data] = T::title(&recipe);
     let outcome = Outcome {
         model: &name,

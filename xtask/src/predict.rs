@@ -12,7 +12,8 @@ use anyhow::Result;
 use crate::data::DataName;
 use crate::device::DeviceName;
 use crate::failure::failed;
-use crate::subject;
+use crate::subject::{self, Subject};
+use crate::task::Task;
 
 const EXAMPLES: &str = "Examples:
   cargo xtask predict runs/lenet5-mnist digit.png
@@ -100,14 +101,17 @@ impl Args {
         if self.json { Format::Json } else { Format::Text }
     }
 
+    /// The model that is asked, of a task that reads texts, with its weights.
+    ///
     /// # Errors
-    /// If there is an option that is for pictures: `task` reads texts.
-    pub(crate) fn only_texts(&self, task: &str) -> Result<()> {
+    /// If there is an option that is for pictures, or the run's model cannot be had.
+    pub(crate) fn reader<T: Task>(&self) -> Result<T> {
         let (data, source) = (self.data.map(|_| "--data"), self.source.as_ref().map(|_| "--source"));
-        match data.or(source) {
-            Some(option) => Err(failed(format!("{option} is for pictures, not for {task}"))),
-            None => Ok(()),
+        if let Some(option) = data.or(source) {
+            return Err(failed(format!("{option} is for pictures, not for {}", T::NAME)));
         }
+        let subject = Subject::<T>::find(&self.subject, self.weights.as_deref())?;
+        Ok(subject.ready(self.device)?.model)
     }
 
     /// The inputs as texts.

@@ -1,5 +1,6 @@
 //! Recipes: everything a training run is told, as TOML, and how command-line options change it.
 
+pub(crate) mod range;
 mod setting;
 
 use std::fs;
@@ -205,17 +206,14 @@ impl<T: Task> Recipe<T> {
     /// # Errors
     /// If a value is impossible; the message names its key. Nothing is loaded to find out.
     pub(crate) fn check(&self) -> Result<()> {
-        let positive = [
-            ("train.epochs", self.train.epochs),
-            ("train.batch_size", self.train.batch_size as u64),
-            ("train.log_every", self.train.log_every),
-        ];
         if let Some(task) = self.task.as_ref().filter(|task| *task != T::NAME) {
             return Err(failed(format!("task: the recipe is for {}, not for {task}", T::NAME)));
         }
-        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(failed(format!("{key} must be at least 1, got 0")));
-        }
+        range::at_least_one(&[
+            ("train.epochs", self.train.epochs as usize),
+            ("train.batch_size", self.train.batch_size),
+            ("train.log_every", self.train.log_every as usize),
+        ])?;
         if i64::try_from(self.train.seed).is_err() {
             return Err(failed(format!("train.seed must be at most {}, got {}", i64::MAX, self.train.seed)));
         }

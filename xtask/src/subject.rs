@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nn_core::ParamStore;
 use nn_train::run;
 
 use crate::data::DataName;
@@ -91,7 +90,7 @@ impl<T: Task> Subject<T> {
     pub(crate) fn ready(mut self, device: DeviceName) -> Result<Ready<T>> {
         self.follow_weights()?;
         let known = self.known()?;
-        let store = ParamStore::blank();
+        let store = model::inference();
         let model = T::build(&self.recipe, &known, &store, &device.open()?)?;
         model.load(&store, &self.weights)?;
         Ok(Ready { recipe: self.recipe, known, model, weights: self.weights })

@@ -12,16 +12,17 @@ mod sentences;
 mod toy;
 mod translation;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::Device;
 use nn_core::weights::WeightFile;
 use nn_core::{Ctx, ParamStore};
-use nn_train::data::{Dataset, Part};
+use nn_train::data::{Dataset, Loader, Part};
 use nn_train::report::Illustrations;
-use nn_train::{Evaluation, Outcome, Trainer};
+use nn_train::{Evaluation, Outcome, Trainer, evaluate};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -178,6 +179,15 @@ pub(crate) trait Task: Sized + 'static {
         Err(failed(format!("--data names pictures, and the run is for the task {}", Self::NAME)))
             .advise("give the folder of other data with --data-dir")
     }
+}
+
+/// A pass over a whole part in evaluation mode.
+///
+/// # Errors
+/// What the model and the data say.
+pub(crate) fn evaluation<T: Task>(model: &T, part: &Loader<T::Set>) -> Result<Evaluation> {
+    let evaluation = evaluate(part, |_| ControlFlow::Continue(()), |batch, ctx| model.outcome(batch, ctx))?;
+    evaluation.context("the evaluation was stopped")
 }
 
 /// A task by its name: the commands, each for that task.

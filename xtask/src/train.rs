@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use nn_core::{ParamStore, Random};
 use nn_train::data::{Dataset, Loader, LoaderConfig, Order, Part};
 use nn_train::run::{self, About, Begin};
-use nn_train::{Ended, Scale, Summary, TrainError, Trainer, evaluate, fit, report};
+use nn_train::{Ended, Scale, Summary, TrainError, Trainer, fit, report};
 use serde_json::json;
 
 use crate::data::DataName;
@@ -20,7 +20,7 @@ use crate::figures;
 use crate::output::{self, Align, Table, duration, note, thousands};
 use crate::progress::{self, Progress};
 use crate::recipe::{self, Decay, Recipe, Setting, Train};
-use crate::task::Task;
+use crate::task::{self, Task};
 use crate::transfer::Frozen;
 
 const EXAMPLES: &str = "Examples:
@@ -250,8 +250,7 @@ impl<T: Task> Session<T> {
     fn illustrate(&self) -> Result<()> {
         let model = &self.model;
         model.load(&self.store, &self.path.join(run::MODEL))?;
-        let evaluation = evaluate(&self.test, |_| ControlFlow::Continue(()), |b, ctx| model.outcome(b, ctx))?;
-        let Some(evaluation) = evaluation else { unreachable!("nothing asks it to stop") };
+        let evaluation = task::evaluation(model, &self.test)?;
         Ok(report::write(&self.path, &model.illustrate(self.test.data(), &evaluation)?)?)
     }
 

@@ -23,8 +23,7 @@ use super::network::{UnitName, variables};
 use crate::failure::failed;
 use crate::output;
 use crate::predict::{self, Format};
-use crate::recipe::{Nothing, Recipe};
-use crate::subject::{Ready, Subject};
+use crate::recipe::{Nothing, Recipe, range};
 
 /// The table `[model]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,15 +115,12 @@ impl Task for Adding {
 
     fn check(recipe: &Recipe<Self>) -> Result<()> {
         let Data { length, train_examples, test_examples, .. } = recipe.data;
-        let sizes = [
+        range::at_least_one(&[
             ("model.hidden", recipe.model.hidden),
             ("model.layers", recipe.model.layers),
             ("data.train_examples", train_examples),
             ("data.test_examples", test_examples),
-        ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(failed(format!("{key} must be at least 1, got 0")));
-        }
+        ])?;
         if length < 2 {
             return Err(failed(format!("data.length must be at least 2, got {length}")));
         }
@@ -195,10 +191,8 @@ impl Task for Adding {
     }
 
     fn predict(args: &predict::Args) -> Result<()> {
-        args.only_texts(Self::NAME)?;
         args.sampling.refuse(Self::NAME)?;
-        let subject = Subject::<Self>::find(&args.subject, args.weights.as_deref())?;
-        let Ready { model, .. } = subject.ready(args.device)?;
+        let model: Self = args.reader()?;
         let mut answers = Vec::new();
         for text in args.texts()? {
             answers.push((text, model.add(&read(text)?)?));

@@ -29,8 +29,7 @@ use crate::data;
 use crate::failure::{Advise, failed};
 use crate::output;
 use crate::predict::{self, Format};
-use crate::recipe::{Nothing, Recipe};
-use crate::subject::{Ready, Subject};
+use crate::recipe::{Nothing, Recipe, range};
 
 /// The table `[model]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -219,8 +218,7 @@ impl Data {
     fn read(&self, part: Part) -> Result<Vec<TaggedSentence>> {
         let folder = data::folder_of(self.dir.as_deref(), &self.folder)?;
         let file = folder.join(if part == Part::Train { &self.train } else { &self.test });
-        let place = format!("--data-dir or {} names the folder of {}", data::DIRECTORY_VARIABLE, self.folder);
-        let sentences = read_conll(&file, self.encoding).advise(place)?;
+        let sentences = read_conll(&file, self.encoding).advise(data::advice(&self.folder))?;
         if sentences.is_empty() {
             return Err(failed(format!("{} has no sentences", file.display())));
         }
@@ -239,19 +237,13 @@ impl Task for Entities {
 
     fn check(recipe: &Recipe<Self>) -> Result<()> {
         let Model { width, hidden, letter_width, letter_hidden, dropout, .. } = recipe.model;
-        let sizes = [
-            ("width", width),
-            ("hidden", hidden),
-            ("letter_width", letter_width),
-            ("letter_hidden", letter_hidden),
-        ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(failed(format!("model.{key} must be at least 1, got 0")));
-        }
-        if !(0.0..1.0).contains(&dropout) {
-            return Err(failed(format!("model.dropout must be in [0, 1), got {dropout}")));
-        }
-        Ok(())
+        range::at_least_one(&[
+            ("model.width", width),
+            ("model.hidden", hidden),
+            ("model.letter_width", letter_width),
+            ("model.letter_hidden", letter_hidden),
+        ])?;
+        range::below_one(&[("model.dropout", dropout)])
     }
 
     fn title(recipe: &Recipe<Self>) -> [String; 2] {
@@ -336,10 +328,8 @@ impl Task for Entities {
     }
 
     fn predict(args: &predict::Args) -> Result<()> {
-        args.only_texts(Self::NAME)?;
         args.sampling.refuse(Self::NAME)?;
-        let subject = Subject::<Self>::find(&args.subject, args.weights.as_deref())?;
-        let Ready { model, .. } = subject.ready(args.device)?;
+        let model: Self = args.reader()?;
         let mut answers = Vec::new();
         for text in args.texts()? {
             let tokens: Vec<String> = Units::Words.cut(text).map(std::borrow::Cow::into_owned).collect();

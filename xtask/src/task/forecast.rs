@@ -25,8 +25,7 @@ use crate::data;
 use crate::failure::{Advise, failed};
 use crate::output::{self, Align, Table, note};
 use crate::predict::{self, Format};
-use crate::recipe::{Nothing, Recipe};
-use crate::subject::{Ready, Subject};
+use crate::recipe::{Nothing, Recipe, range};
 
 /// The table `[model]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -140,8 +139,7 @@ impl Data {
 
     fn series(&self) -> Result<Vec<Vec<f64>>> {
         let path = data::folder_of(self.dir.as_deref(), &self.folder)?.join(&self.file);
-        let place = format!("--data-dir or {} names the folder of {}", data::DIRECTORY_VARIABLE, self.folder);
-        self.read(&path).advise(place)
+        self.read(&path).advise(data::advice(&self.folder))
     }
 
     fn windows(&self) -> WindowConfig {
@@ -161,24 +159,16 @@ impl Task for Forecast {
 
     fn check(recipe: &Recipe<Self>) -> Result<()> {
         let (model, data) = (&recipe.model, &recipe.data);
-        let sizes = [
+        range::at_least_one(&[
             ("model.hidden", model.hidden),
             ("model.layers", model.layers),
             ("data.length", data.length),
             ("data.horizon", data.horizon),
             ("data.stride", data.stride),
             ("data.season", data.season),
-        ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(failed(format!("{key} must be at least 1, got 0")));
-        }
-        if !(0.0..1.0).contains(&model.dropout) {
-            return Err(failed(format!("model.dropout must be in [0, 1), got {}", model.dropout)));
-        }
-        if !(data.fraction > 0.0 && data.fraction < 1.0) {
-            return Err(failed(format!("data.fraction must be in (0, 1), got {}", data.fraction)));
-        }
-        Ok(())
+        ])?;
+        range::below_one(&[("model.dropout", model.dropout)])?;
+        range::inside("data.fraction", data.fraction)
     }
 
     fn title(recipe: &Recipe<Self>) -> [String; 2] {
@@ -264,10 +254,8 @@ impl Task for Forecast {
     }
 
     fn predict(args: &predict::Args) -> Result<()> {
-        args.only_texts(Self::NAME)?;
         args.sampling.refuse(Self::NAME)?;
-        let subject = Subject::<Self>::find(&args.subject, args.weights.as_deref())?;
-        let Ready { model, .. } = subject.ready(args.device)?;
+        let model: Self = args.reader()?;
         let mut answers = Vec::new();
         for text in args.texts()? {
             answers.push((text, model.go_on(text)?));

@@ -23,8 +23,7 @@ use crate::data;
 use crate::failure::{Advise, failed};
 use crate::output;
 use crate::predict::{self, Format};
-use crate::recipe::{Nothing, Recipe};
-use crate::subject::{Ready, Subject};
+use crate::recipe::{Nothing, Recipe, range};
 
 /// The table `[data]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,9 +101,7 @@ impl Task for Language {
 
     fn check(recipe: &Recipe<Self>) -> Result<()> {
         let data = &recipe.data;
-        if !(data.held_out > 0.0 && data.held_out < 1.0) {
-            return Err(failed(format!("data.held_out must be in (0, 1), got {}", data.held_out)));
-        }
+        range::inside("data.held_out", data.held_out)?;
         let longest = recipe.model.longest().unwrap_or(usize::MAX);
         if data.length == 0 || data.length > longest {
             let (length, most) = (data.length, longest);
@@ -190,9 +187,7 @@ impl Task for Language {
     }
 
     fn predict(args: &predict::Args) -> Result<()> {
-        args.only_texts(Self::NAME)?;
-        let subject = Subject::<Self>::find(&args.subject, args.weights.as_deref())?;
-        let Ready { model, .. } = subject.ready(args.device)?;
+        let model: Self = args.reader()?;
         let Sampling { temperature, seed, .. } = Sampling::default();
         let sampling = Sampling {
             temperature: args.sampling.temperature.unwrap_or(temperature),

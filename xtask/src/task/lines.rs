@@ -20,5 +20,5 @@ pub(crate) fn read(dir: Option<&Path>, folder: &str, file: &str, encoding: Encod
             "--encoding says another one: windows-1252 where quotes, dashes or accents are the trouble",
         );
     }
-    text.advise(format!("--data-dir or {} names the folder of {folder}", data::DIRECTORY_VARIABLE))
+    text.advise(data::advice(folder))
 }

@@ -12,6 +12,7 @@ use nn_sequence::{
 use serde::{Deserialize, Serialize};
 
 use crate::failure::failed;
+use crate::recipe::range;
 
 /// What reads a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -169,18 +170,14 @@ impl Network {
     /// # Errors
     /// If a value is impossible, or there is a key that this use of the network does not take; the message names it.
     pub(crate) fn check(&self, uses: Use) -> Result<()> {
-        if let Some((key, _)) = self.sizes().iter().find(|(_, size)| *size == 0) {
-            return Err(failed(format!("model.{key} must be at least 1, got 0")));
-        }
+        range::at_least_one(&self.sizes())?;
         let foreign = |(_, given, of): &&(&str, bool, Use)| *given && *of != uses;
         if let Some((key, ..)) = self.options().iter().find(foreign) {
             return Err(failed(format!("model.{key} means nothing to {}", uses.what())));
         }
         let (Self::Recurrent(Recurrent { dropout, .. }) | Self::Transformer(Transformer { dropout, .. })) =
             self;
-        if !(0.0..1.0).contains(dropout) {
-            return Err(failed(format!("model.dropout must be in [0, 1), got {dropout}")));
-        }
+        range::below_one(&[("model.dropout", *dropout)])?;
         match self {
             Self::Transformer(t) if t.width % t.heads != 0 => {
                 Err(failed(format!("model.heads must divide model.width, got {} and {}", t.heads, t.width)))
@@ -192,13 +189,15 @@ impl Network {
     /// What must not be 0.
     fn sizes(&self) -> Vec<(&'static str, usize)> {
         match self {
-            Self::Recurrent(r) => vec![("width", r.width), ("hidden", r.hidden), ("layers", r.layers)],
+            Self::Recurrent(r) => {
+                vec![("model.width", r.width), ("model.hidden", r.hidden), ("model.layers", r.layers)]
+            }
             Self::Transformer(t) => vec![
-                ("width", t.width),
-                ("layers", t.layers),
-                ("heads", t.heads),
-                ("feed_forward", t.feed_forward),
-                ("longest", t.longest),
+                ("model.width", t.width),
+                ("model.layers", t.layers),
+                ("model.heads", t.heads),
+                ("model.feed_forward", t.feed_forward),
+                ("model.longest", t.longest),
             ],
         }
     }

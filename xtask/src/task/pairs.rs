@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::network::UnitName;
 use crate::failure::failed;
+use crate::recipe::range;
 
 /// The tokens every vocabulary of such a model begins with: the padding, the unknown one, the first and the last of a text.
 pub(crate) const PADDING: u32 = 0;
@@ -120,26 +121,22 @@ impl PairNetwork {
     pub(crate) fn check(&self) -> Result<()> {
         let (sizes, shares) = match self {
             Self::Recurrent(r) => (
-                vec![("width", r.width), ("hidden", r.hidden), ("layers", r.layers)],
-                [("dropout", r.dropout), ("label_smoothing", r.label_smoothing)],
+                vec![("model.width", r.width), ("model.hidden", r.hidden), ("model.layers", r.layers)],
+                [("model.dropout", r.dropout), ("model.label_smoothing", r.label_smoothing)],
             ),
             Self::Transformer(t) => (
                 vec![
-                    ("width", t.width),
-                    ("layers", t.layers),
-                    ("heads", t.heads),
-                    ("feed_forward", t.feed_forward),
-                    ("longest", t.longest),
+                    ("model.width", t.width),
+                    ("model.layers", t.layers),
+                    ("model.heads", t.heads),
+                    ("model.feed_forward", t.feed_forward),
+                    ("model.longest", t.longest),
                 ],
-                [("dropout", t.dropout), ("label_smoothing", t.label_smoothing)],
+                [("model.dropout", t.dropout), ("model.label_smoothing", t.label_smoothing)],
             ),
         };
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(failed(format!("model.{key} must be at least 1, got 0")));
-        }
-        if let Some((key, share)) = shares.iter().find(|(_, share)| !(0.0..1.0).contains(share)) {
-            return Err(failed(format!("model.{key} must be in [0, 1), got {share}")));
-        }
+        range::at_least_one(&sizes)?;
+        range::below_one(&shares)?;
         match self {
             Self::Recurrent(r) if !(0.0..=1.0).contains(&r.teacher) => {
                 Err(failed(format!("model.teacher must be in [0, 1], got {}", r.teacher)))

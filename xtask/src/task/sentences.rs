@@ -20,8 +20,7 @@ use super::{Task, lines};
 use crate::data;
 use crate::failure::failed;
 use crate::predict::{self, classes};
-use crate::recipe::{Nothing, Recipe};
-use crate::subject::{Ready, Subject};
+use crate::recipe::{Nothing, Recipe, range};
 
 /// The table `[data]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,9 +140,7 @@ impl Task for Sentences {
         if data.classes.len() < 2 {
             return Err(failed("data.classes must name the files of two classes or more"));
         }
-        if !(data.held_out > 0.0 && data.held_out < 1.0) {
-            return Err(failed(format!("data.held_out must be in (0, 1), got {}", data.held_out)));
-        }
+        range::inside("data.held_out", data.held_out)?;
         recipe.model.check(Use::Answer)
     }
 
@@ -213,10 +210,8 @@ impl Task for Sentences {
     }
 
     fn predict(args: &predict::Args) -> Result<()> {
-        args.only_texts(Self::NAME)?;
         args.sampling.refuse(Self::NAME)?;
-        let subject = Subject::<Self>::find(&args.subject, args.weights.as_deref())?;
-        let Ready { model, .. } = subject.ready(args.device)?;
+        let model: Self = args.reader()?;
         let labels: Vec<&str> = model.known.classes.iter().map(String::as_str).collect();
         let mut answers = Vec::new();
         for text in args.texts()? {

@@ -18,8 +18,7 @@ use super::pairs::{END, PairBatch, PairNetwork, PairSet, Pairing, Search};
 use crate::failure::failed;
 use crate::output;
 use crate::predict::{self, Format};
-use crate::recipe::{Nothing, Recipe};
-use crate::subject::{Ready, Subject};
+use crate::recipe::{Nothing, Recipe, range};
 
 /// The table `[data]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,15 +122,12 @@ impl Task for Toy {
 
     fn check(recipe: &Recipe<Self>) -> Result<()> {
         let data = &recipe.data;
-        let sizes = [
-            ("symbols", data.symbols as usize),
-            ("shortest", data.shortest),
-            ("train_examples", data.train_examples),
-            ("test_examples", data.test_examples),
-        ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(failed(format!("data.{key} must be at least 1, got 0")));
-        }
+        range::at_least_one(&[
+            ("data.symbols", data.symbols as usize),
+            ("data.shortest", data.shortest),
+            ("data.train_examples", data.train_examples),
+            ("data.test_examples", data.test_examples),
+        ])?;
         let (shortest, longest, most) = (data.shortest, data.longest, recipe.model.longest());
         if longest < shortest || longest >= most || data.symbols > MOST_SYMBOLS {
             return Err(failed(format!(
@@ -208,10 +204,8 @@ impl Task for Toy {
     }
 
     fn predict(args: &predict::Args) -> Result<()> {
-        args.only_texts(Self::NAME)?;
         args.sampling.refuse(Self::NAME)?;
-        let subject = Subject::<Self>::find(&args.subject, args.weights.as_deref())?;
-        let Ready { model, .. } = subject.ready(args.device)?;
+        let model: Self = args.reader()?;
         let mut answers = Vec::new();
         for text in args.texts()? {
             let source = model.data.read(text)?;

@@ -24,8 +24,7 @@ use crate::data;
 use crate::failure::{Advise, failed};
 use crate::output;
 use crate::predict::{self, Format};
-use crate::recipe::{Nothing, Recipe};
-use crate::subject::{Ready, Subject};
+use crate::recipe::{Nothing, Recipe, range};
 
 /// The table `[data]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,11 +109,7 @@ impl Data {
         let files = if part == Part::Train { &self.train } else { &self.test };
         let folder = data::folder_of(self.dir.as_deref(), &self.folder)?;
         let pairs = read_parallel(&folder.join(&files[0]), &folder.join(&files[1]), self.encoding);
-        pairs.advise(format!(
-            "--data-dir or {} names the folder of {}",
-            data::DIRECTORY_VARIABLE,
-            self.folder
-        ))
+        pairs.advise(data::advice(&self.folder))
     }
 }
 
@@ -133,9 +128,7 @@ impl Task for Translation {
             let range = if most == usize::MAX { "at least 1" } else { "at least 1 and below model.longest" };
             return Err(failed(format!("data.longest must be {range}, got {}", data.longest)));
         }
-        if data.beam == 0 {
-            return Err(failed("data.beam must be at least 1, got 0"));
-        }
+        range::at_least_one(&[("data.beam", data.beam)])?;
         recipe.model.check()
     }
 
@@ -230,10 +223,8 @@ impl Task for Translation {
     }
 
     fn predict(args: &predict::Args) -> Result<()> {
-        args.only_texts(Self::NAME)?;
         args.sampling.refuse(Self::NAME)?;
-        let subject = Subject::<Self>::find(&args.subject, args.weights.as_deref())?;
-        let Ready { model, .. } = subject.ready(args.device)?;
+        let model: Self = args.reader()?;
         let mut answers = Vec::new();
         for text in args.texts()? {
             let mut source = model.known.words[0].encode(text)?;

@@ -40,9 +40,6 @@ pub(crate) struct Problem {
     pub(crate) output: [usize; 2],
 }
 
-/// What is still to be done with outputs of a channel.
-pub(crate) type Finish<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
-
 /// Channels on each side below which the transforms cost more than they save.
 const FEW: usize = 24;
 

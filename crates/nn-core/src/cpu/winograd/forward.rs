@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::Problem;
 use super::layout::{BLOCK, LANES, Points, Run, points, runs};
 use super::product::Start;
 use super::room::Room;
 use super::steps::{Filters, Images, Multiply, Untile};
 use super::transform::TILE;
-use super::{Finish, Problem};
 use crate::cpu::bands::Shared;
+use crate::cpu::depthwise::Finish;
 
 /// Tiles of a task, about: their points stay in the second-level cache.
 const NEAR: usize = 36;
@@ -23,7 +24,7 @@ pub(crate) fn forward(
     x: &[f32],
     w: &[f32],
     bias: Option<&[f32]>,
-    finish: Option<Finish<'_>>,
+    finish: Option<Finish<'_, f32>>,
 ) -> Vec<f32> {
     p.check(x, w.len());
     let len = p.images * p.c_out * p.positions();
@@ -53,7 +54,7 @@ struct Task<'a> {
     x: &'a [f32],
     w: &'a [f32],
     bias: Option<&'a [f32]>,
-    finish: Option<Finish<'a>>,
+    finish: Option<Finish<'a, f32>>,
     y: Shared<f32>,
 }
 

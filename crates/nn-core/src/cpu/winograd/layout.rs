@@ -10,7 +10,7 @@ pub(super) const LANES: usize = 16;
 pub(super) const BLOCK: usize = 2 * LANES;
 
 /// From the rows of a point to those of the next, for so many rows: an odd number. At a power of two all points of a tile
-/// would fall on the same few lines of the cache, and be written five times as slowly.
+/// would fall on the same few lines of the cache.
 pub(super) fn apart(rows: usize) -> usize {
     rows | 1
 }

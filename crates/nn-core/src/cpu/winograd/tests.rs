@@ -91,6 +91,23 @@ fn gradients_of_filters_are_the_sums_they_stand_for() {
     }
 }
 
+/// The points are chosen for this; with 0, ±1, ±2 and ∞ it fails.
+#[test]
+fn rounding_stays_near_that_of_plain_sums() {
+    let p = Problem { images: 1, c_in: 512, c_out: 24, input: [8, 8], padding: [1, 1], output: [8, 8] };
+    let [x, w, _] = operands(&p);
+    let len = p.c_out * p.positions();
+    let (mut truth, mut plain) = (vec![0.0f64; len], vec![0.0f32; len]);
+    for_each_product(&p, |y, pixel, tap| {
+        truth[y] += f64::from(x[pixel]) * f64::from(w[tap]);
+        plain[y] = x[pixel].mul_add(w[tap], plain[y]);
+    });
+    let deviation =
+        |y: &[f32]| y.iter().zip(&truth).map(|(y, t)| (f64::from(*y) - t).powi(2)).sum::<f64>().sqrt();
+    let (ours, plain) = (deviation(&forward(&p, &x, &w, None, None)), deviation(&plain));
+    assert!(ours < 3.0 * plain, "off by {ours}, plain sums by {plain}");
+}
+
 #[test]
 fn neither_threads_nor_the_batch_change_a_bit() {
     let same =

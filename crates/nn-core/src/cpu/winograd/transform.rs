@@ -1,9 +1,9 @@
 //! The transforms of F(4×4, 3×3), along one axis and both: a convolution becomes 36 products of numbers.
 //!
 //! A filter of 3 taps over 6 pixels gives 4 outputs: a product of polynomials, which is known from its values at as many
-//! points as it has coefficients. With the points 0, ±3/4, ±3/2 and ∞ a sum over 512 channels is off by twice what it is when
-//! the products are added directly; with the usual 0, ±1, ±2 and ∞ it is four times that. All constants but the filter's
-//! are exact numbers.
+//! points as it has coefficients. The usual points are 0, ±1, ±2 and ∞; with 0, ±3/4, ±3/2 and ∞ the numbers on the way differ less
+//! in size, so less of them is rounded away: a sum over 512 channels is off by no more than three times what it is when the
+//! products are added directly (`tests.rs`). All constants but the filter's are exact numbers.
 //!
 //! Source: Lavin & Gray 2016, "Fast algorithms for convolutional neural networks", arXiv:1509.09308; on the choice of points
 //! Barabasz et al. 2020, "Error analysis and improving the accuracy of Winograd convolution", arXiv:1803.10986.

@@ -23,7 +23,7 @@ impl Plan {
     pub(super) fn winograd_forward(&self, x: &[f32], w: &[f32], end: Ending<f32>) -> Option<Vec<f32>> {
         let problem = self.winograd()?;
         let finish = |channel: usize, y: &mut [f32]| end.line(channel, y);
-        let finish = end.has_line().then_some(&finish as winograd::Finish<'_>);
+        let finish = end.has_line().then_some(&finish as &(dyn Fn(usize, &mut [f32]) + Sync));
         Some(winograd::forward(&problem, x, w, end.bias(), finish))
     }
 
