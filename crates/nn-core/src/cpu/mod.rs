@@ -2,13 +2,14 @@
 //!
 //! The only place with `unsafe`.
 
+pub(crate) mod affine;
 pub(crate) mod attention;
 pub(crate) mod axis;
 pub(crate) mod bands;
 pub(crate) mod blank;
+pub(crate) mod columns;
 pub(crate) mod depthwise;
 pub(crate) mod direct;
-pub(crate) mod dots;
 mod element;
 pub(crate) mod gemm;
 mod lanes;

@@ -40,6 +40,32 @@ impl Patches {
         self.input == self.output && self.windows.iter().all(plain)
     }
 
+    /// Whether every output sees one pixel, and none sees the padding.
+    pub(crate) fn are_picked(&self) -> bool {
+        self.windows.iter().all(|w| w.kernel == 1 && w.padding == [0, 0])
+    }
+
+    /// Copies the pixels of a plane that [are picked](Self::are_picked).
+    pub(crate) fn pick<T: Element>(&self, plane: &[T], to: &mut [T]) {
+        let [down, across] = self.windows.map(|w| w.stride);
+        if self.are_pixels() {
+            return to.copy_from_slice(plane);
+        }
+        let lines = plane.chunks_exact(self.input[1]).step_by(down);
+        for (to, line) in to.chunks_exact_mut(self.output[1]).zip(lines) {
+            to.iter_mut().zip(line.iter().step_by(across)).for_each(|(to, &x)| *to = x);
+        }
+    }
+
+    /// Writes numbers to the pixels of a plane that [are picked](Self::are_picked).
+    pub(crate) fn put<T: Element>(&self, from: &[T], plane: &mut [T]) {
+        let [down, across] = self.windows.map(|w| w.stride);
+        let lines = plane.chunks_exact_mut(self.input[1]).step_by(down);
+        for (from, line) in from.chunks_exact(self.output[1]).zip(lines) {
+            line.iter_mut().step_by(across).zip(from).for_each(|(x, &from)| *x = from);
+        }
+    }
+
     /// The columns of some output rows as a matrix; `buffer` holds them unless they are the image itself.
     pub(crate) fn columns<'a, T: Element>(
         &self,

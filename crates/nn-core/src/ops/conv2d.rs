@@ -10,6 +10,7 @@ mod depthwise;
 mod direct;
 mod ending;
 mod linear;
+mod pointwise;
 mod portable;
 mod scale_shift;
 mod winograd;
@@ -179,6 +180,9 @@ impl Plan {
         }
         if self.is_linear() {
             return (self.linear_forward(x, w, end), shape);
+        }
+        if let Some(y) = self.pointwise_forward(x, w, end) {
+            return (y, shape);
         }
         let single = || self.single_forward(T::as_f32(x)?, T::as_f32(w)?, end.as_f32()?);
         let y = single().and_then(T::from_f32).unwrap_or_else(|| self.forward_by_patches(x, w, end));

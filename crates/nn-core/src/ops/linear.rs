@@ -8,8 +8,8 @@ use candle_core::{Result, Shape, Tensor};
 use super::kernel::{Kernel, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
-use crate::cpu::dots;
-use crate::cpu::gemm::{Mat, add_product, product};
+use crate::cpu::affine::affine;
+use crate::cpu::gemm::{Mat, product};
 use crate::ensure;
 
 /// `y = x · wᵀ + b`
@@ -56,10 +56,10 @@ impl Kernel<2> for Linear {
     fn forward<T: Element>(&self, [x, w]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
         let &[c_out, c_in] = w.dims else { unreachable!("checked by linear") };
         let (rows, shape) = shapes(x.dims, c_in, c_out);
-        if dots::suits(rows) && c_in > 0 {
-            return Ok((dots::product(&x.data, &w.data, c_in, None), shape));
+        if c_in == 0 {
+            return Ok((vec![T::ZERO; rows * c_out], shape));
         }
-        Ok((product(Mat::new(&x.data, rows, c_in), Mat::new(&w.data, c_out, c_in).t()), shape))
+        Ok((affine(&x.data, &w.data, c_in, None), shape))
     }
 
     fn backward(&self, [x, w]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
@@ -75,13 +75,10 @@ impl Kernel<3> for Linear {
     fn forward<T: Element>(&self, [x, w, b]: [View<'_, T>; 3]) -> Result<(Vec<T>, Shape)> {
         let &[c_out, c_in] = w.dims else { unreachable!("checked by linear") };
         let (rows, shape) = shapes(x.dims, c_in, c_out);
-        if dots::suits(rows) && c_in > 0 {
-            return Ok((dots::product(&x.data, &w.data, c_in, Some(&b.data)), shape));
+        if c_in == 0 {
+            return Ok((b.data.repeat(rows), shape));
         }
-        let mut y = Vec::with_capacity(rows * c_out);
-        (0..rows).for_each(|_| y.extend_from_slice(&b.data));
-        add_product(&mut y, Mat::new(&x.data, rows, c_in), Mat::new(&w.data, c_out, c_in).t());
-        Ok((y, shape))
+        Ok((affine(&x.data, &w.data, c_in, Some(&b.data)), shape))
     }
 
     fn backward(&self, [x, w, b]: [&Tensor; 3], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 3]> {

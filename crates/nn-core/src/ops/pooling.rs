@@ -128,15 +128,16 @@ impl Pooling {
         let window = self.windows[axis];
         let before = window.padding[0];
         let seen = (self.output[axis] - 1) * window.stride + window.span();
-        let strip = |pixels: usize| {
+        let after = seen.saturating_sub(before + self.input[axis]);
+        // No strip of nothing: CUDA launches no kernel for it, which Candle takes for an error.
+        let strip = |pixels: usize| -> Result<Option<Tensor>> {
             let mut dims = x.dims().to_vec();
             dims[2 + axis] = pixels;
-            Tensor::full(value, dims, x.device())?.to_dtype(x.dtype())
+            let full = || Tensor::full(value, dims, x.device())?.to_dtype(x.dtype());
+            (pixels > 0).then(full).transpose()
         };
-        match (before, seen.saturating_sub(before + self.input[axis])) {
-            (0, 0) => Ok(x.clone()),
-            (before, after) => Tensor::cat(&[&strip(before)?, x, &strip(after)?], 2 + axis),
-        }
+        let parts = [strip(before)?, Some(x.clone()), strip(after)?];
+        Tensor::cat(&parts.into_iter().flatten().collect::<Vec<_>>(), 2 + axis)
     }
 }
 

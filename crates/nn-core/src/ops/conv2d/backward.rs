@@ -46,6 +46,9 @@ impl Plan {
         if self.is_linear() && b.is_none() {
             return (self.linear_input_gradient(dy, w), shape);
         }
+        if let Some(dx) = self.pointwise_input_gradient(dy, w, b) {
+            return (dx, shape);
+        }
         let turned = || self.turned_input_gradient(T::as_f32(dy)?, T::as_f32(w)?, b.and_then(T::as_f32));
         if let Some(dx) = turned().and_then(T::from_f32) {
             return (dx, shape);
@@ -133,6 +136,9 @@ impl Kernel<2> for Weight {
         }
         if plan.is_linear() {
             return Ok((plan.linear_weight_gradient(&dy.data, &x.data), shape));
+        }
+        if let Some(dw) = plan.pointwise_weight_gradient(&dy.data, &x.data) {
+            return Ok((dw, shape));
         }
         let single = || {
             let (dy, x) = (T::as_f32(&dy.data)?, T::as_f32(&x.data)?);

@@ -2,8 +2,8 @@
 
 use super::{Ending, Plan};
 use crate::cpu::Element;
-use crate::cpu::dots;
-use crate::cpu::gemm::{Mat, add_product, product};
+use crate::cpu::affine::affine;
+use crate::cpu::gemm::{Mat, product};
 use crate::ops::window::Window;
 
 impl Plan {
@@ -15,19 +15,7 @@ impl Plan {
     }
 
     pub(super) fn linear_forward<T: Element>(&self, x: &[T], w: &[T], end: Ending<T>) -> Vec<T> {
-        let mut y = if dots::suits(self.batch) {
-            dots::product(x, w, self.depth(), end.bias())
-        } else {
-            let (x, w) = (self.images(x), self.weights(w).t());
-            match end.bias() {
-                None => product(x, w),
-                Some(b) => {
-                    let mut y = b.repeat(self.batch);
-                    add_product(&mut y, x, w);
-                    y
-                }
-            }
-        };
+        let mut y = affine(x, w, self.depth(), end.bias());
         if end.has_line() {
             y.iter_mut().enumerate().for_each(|(n, y)| end.line(n % self.c_out, std::slice::from_mut(y)));
         }

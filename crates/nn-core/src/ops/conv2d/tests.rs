@@ -58,9 +58,24 @@ fn a_worked_example() -> Result<()> {
     Ok(())
 }
 
+/// 1×1 kernels: several small images side by side, strided ones, a few rows of products and many, large planes.
+fn pointwise_cases() -> Vec<([usize; 4], [usize; 4], Convolution)> {
+    let plain = Convolution::default();
+    vec![
+        ([6, 30, 8, 12], [26, 30, 1, 1], plain),
+        ([7, 5, 7, 7], [130, 5, 1, 1], plain),
+        ([2, 400, 3, 3], [4, 400, 1, 1], plain),
+        ([4, 20, 23, 24], [25, 20, 1, 1], Convolution { stride: [2, 1], ..plain }),
+        ([3, 9, 5, 6], [10, 9, 1, 1], Convolution { stride: [3, 4], ..plain }),
+        ([2, 24, 32, 32], [48, 24, 1, 1], plain),
+        ([1, 40, 24, 48], [120, 40, 1, 1], plain),
+        ([1, 40, 24, 48], [23, 40, 1, 1], plain),
+    ]
+}
+
 #[test]
 fn kernel_equals_portable_in_values_and_gradients() -> Result<()> {
-    for (x, w, p) in cases() {
+    for (x, w, p) in cases().into_iter().chain(pointwise_cases()) {
         let vars = [var(1, &x)?, var(2, &w)?, var(3, &[w[0]])?];
         let [x, w, b] = &vars;
         for (b, vars) in [(Some(b.as_tensor()), &[x, w, b][..]), (None, &[x, w])] {
@@ -81,6 +96,7 @@ fn kernel_equals_portable_in_values_and_gradients() -> Result<()> {
 fn single_precision_equals_double() -> Result<()> {
     let padded = |h, w| Convolution { padding: Padding::Symmetric([h, w]), ..Convolution::default() };
     let mut cases = cases();
+    cases.extend(pointwise_cases());
     for c_out in 1..8 {
         cases.push(([2, 3, 9, 8], [c_out, 3, 3, 3], padded(1, 1)));
     }

@@ -9,8 +9,8 @@ use std::array::from_fn;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::Element;
-use super::blank::by_columns;
+use crate::cpu::Element;
+use crate::cpu::blank::by_columns;
 
 /// Rows of `w` that meet one block of rows of `x`, and a task's share of them.
 const GROUP: usize = 16;
@@ -18,16 +18,9 @@ const TASK: usize = 4 * GROUP;
 /// Numbers of a row that are worked on at once: a group's stay in the first-level cache.
 const STRETCH: usize = 512;
 
-/// Whether that is faster than laying out `w`: one row is memory's business, many pay for the layout.
-pub(crate) fn suits(rows: usize) -> bool {
-    (2..=192).contains(&rows)
-}
-
 /// Row-major `y [rows, outputs]` from `x [rows, k]` and `w [outputs, k]`.
-pub(crate) fn product<T: Element>(x: &[T], w: &[T], k: usize, b: Option<&[T]>) -> Vec<T> {
+pub(super) fn product<T: Element>(x: &[T], w: &[T], k: usize, b: Option<&[T]>) -> Vec<T> {
     let [rows, outputs] = [x, w].map(|m| m.len() / k.max(1));
-    assert!(k > 0 && x.len() == rows * k && w.len() == outputs * k, "dots: rows of another length");
-    assert!(b.is_none_or(|b| b.len() == outputs), "dots: a bias for each output");
     by_columns([1, rows, outputs], TASK, rows * outputs * k, |at, y| {
         let width = y.first().map_or(0, |y| y.len());
         let w = &w[at.start * k..][..width * k];
@@ -183,18 +176,5 @@ mod tests {
         let y =
             product(&[1.0f64, 2.0, 3.0, 4.0], &[1.0, 0.0, 0.0, 1.0, 1.0, 1.0], 2, Some(&[10.0, 20.0, 30.0]));
         assert_eq!(y, [11.0, 22.0, 33.0, 13.0, 24.0, 37.0]);
-    }
-
-    #[test]
-    fn bits_do_not_depend_on_the_number_of_threads() {
-        let (x, w) = (numbers::<f32>(1, 30 * 700), numbers::<f32>(2, 300 * 700));
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-            pool.install(|| product(&x, &w, 700, None))
-        };
-        let one = run(1);
-        for threads in [2, 3, 5] {
-            assert!(one.iter().zip(run(threads)).all(|(x, y)| x.to_bits() == y.to_bits()));
-        }
     }
 }
