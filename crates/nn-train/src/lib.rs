@@ -63,3 +63,8 @@ pub use schedule::{Decay, Schedule};
 pub use summary::{Ended, Score, Summary};
 pub use test::test;
 pub use trainer::Trainer;
+
+/// The example in the README is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -72,7 +72,6 @@ pub(crate) struct Data {
     /// A word and its tag a line.
     train: String,
     /// What the best epoch is chosen on; the test part, if it is empty.
-    #[serde(skip_serializing_if = "String::is_empty")]
     validation: String,
     test: String,
 }

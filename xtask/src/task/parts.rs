@@ -37,6 +37,19 @@ pub(crate) enum Neighbours {
     Overlap(usize),
 }
 
+impl Neighbours {
+    /// Which of so many examples are trained on, and which are the share that is held out.
+    fn divide(self, len: usize, share: f64) -> candle_core::Result<[Vec<usize>; 2]> {
+        match self {
+            Self::Strangers => split(len, 1.0 - share, Random::new(0).at("validation")),
+            Self::Overlap(gap) => {
+                let first = len - (len as f64 * share).round() as usize;
+                Ok([(0..first.saturating_sub(gap)).collect(), (first..len).collect()])
+            }
+        }
+    }
+}
+
 impl Judge {
     /// What people call the part.
     pub(crate) fn name(self) -> &'static str {
@@ -53,15 +66,15 @@ impl<T: Task> Parts<T> {
     pub(crate) fn open(recipe: &Recipe<T>, known: &T::Known) -> Result<Self> {
         let test = Arc::new(T::open(recipe, known, Part::Test)?);
         let train = T::open(recipe, known, Part::Train)?;
-        let (train, eval, judge) = match (recipe.train.validation, T::validation(recipe, known)?) {
-            (Some(share), _) => {
+        let (train, eval, judge) = match recipe.train.validation {
+            Some(share) => {
                 let [train, eval] = divide(recipe, train, T::still(recipe, known)?, share)?;
                 (train, eval, Judge::Validation)
             }
-            (None, Some(own)) => {
-                (Portion::whole(train.into()), Portion::whole(own.into()), Judge::Validation)
-            }
-            (None, None) => (Portion::whole(train.into()), Portion::whole(Arc::clone(&test)), Judge::Test),
+            None => match T::validation(recipe, known)? {
+                Some(own) => (Portion::whole(train.into()), Portion::whole(own.into()), Judge::Validation),
+                None => (Portion::whole(train.into()), Portion::whole(Arc::clone(&test)), Judge::Test),
+            },
         };
         let (batch_size, workers) = (recipe.train.batch_size, T::workers(recipe));
         let config = LoaderConfig { batch_size, workers, ..LoaderConfig::default() };
@@ -84,14 +97,7 @@ fn divide<T: Task>(
     share: f64,
 ) -> Result<[Portion<T::Set>; 2]> {
     let len = train.len().min(still.len());
-    let [kept, held] = match T::neighbours(recipe) {
-        Neighbours::Strangers => split(len, 1.0 - share, Random::new(0).at("validation"))?,
-        Neighbours::Overlap(gap) => {
-            let held = (len as f64 * share).round() as usize;
-            let first = len - held;
-            [(0..first.saturating_sub(gap)).collect(), (first..len).collect()]
-        }
-    };
+    let [kept, held] = T::neighbours(recipe).divide(len, share)?;
     for (examples, what) in [(&kept, "train"), (&held, "validate")] {
         if examples.is_empty() {
             let message = format!(
@@ -102,4 +108,25 @@ fn divide<T: Task>(
         }
     }
     Ok([Portion::new(train.into(), kept)?, Portion::new(still.into(), held)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_drawn_and_neighbours_parted() -> Result<()> {
+        let [kept, held] = Neighbours::Strangers.divide(100, 0.2)?;
+        assert_eq!((kept.len(), held.len()), (80, 20));
+        let mut all = [kept.clone(), held.clone()].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..100).collect::<Vec<_>>());
+        assert_ne!(held, (80..100).collect::<Vec<_>>());
+        assert_eq!(Neighbours::Strangers.divide(100, 0.2)?, [kept, held]);
+        for (gap, trained) in [(0, 8), (1, 7), (3, 5), (20, 0)] {
+            let [kept, held] = Neighbours::Overlap(gap).divide(10, 0.2)?;
+            assert_eq!((kept, held), ((0..trained).collect(), vec![8, 9]));
+        }
+        Ok(())
+    }
 }

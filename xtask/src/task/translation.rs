@@ -37,9 +37,8 @@ pub(crate) struct Data {
     encoding: Encoding,
     /// A sentence a line, in the language to translate from and in the one to translate to.
     train: [String; 2],
-    /// What the best epoch is chosen on; the test part, if there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    validation: Option<[String; 2]>,
+    /// What the best epoch is chosen on; the test part, if these are empty.
+    validation: [String; 2],
     test: [String; 2],
     /// How often a word must occur in training to be known.
     min_count: usize,
@@ -56,7 +55,7 @@ impl Default for Data {
             dir: None,
             encoding: Encoding::default(),
             train: Default::default(),
-            validation: None,
+            validation: Default::default(),
             test: Default::default(),
             min_count: 2,
             longest: 60,
@@ -176,7 +175,7 @@ impl Task for Translation {
     }
 
     fn validation(recipe: &Recipe<Self>, known: &Known) -> Result<Option<SentencePairs>> {
-        let files = recipe.data.validation.as_ref();
+        let files = Some(&recipe.data.validation).filter(|files| files.iter().any(|file| !file.is_empty()));
         files.map(|files| known.pairs(&recipe.data, files)).transpose()
     }
 

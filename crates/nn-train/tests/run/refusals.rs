@@ -198,7 +198,10 @@ fn settings_out_of_range_and_empty_data_are_refused() -> Result<()> {
     store.vb(DType::F32, &Device::Cpu).get(1, "w")?;
     let negative = Schedule { lr: -0.1, ..Schedule::default() };
     assert!(new(FitConfig { schedule: negative, ..config() }).contains("lr must be 0 or more, got -0.1"));
-    assert!(new(FitConfig { clip_norm: Some(0.0), ..config() }).contains("clip_norm must be above 0, got 0"));
+    assert!(
+        new(FitConfig { clip_norm: Some(0.0), ..config() })
+            .contains("clip_norm must be above 0 and finite, got 0")
+    );
     assert!(new(FitConfig { log_every: 0, ..config() }).contains("log_every must be 1 step or more"));
     for (train, eval, says) in [(0, 7, "to train on"), (18, 0, "to evaluate on")] {
         let Toy { model, mut trainer } = toy(config());
