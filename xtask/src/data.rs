@@ -218,7 +218,27 @@ impl Plan {
                 facts.name
             )));
         }
-        let source = self.source(part)?;
+        self.prepare(self.source(part)?, input, augment)
+    }
+
+    /// What the data set has for choosing the best epoch, prepared for a network that takes images `[C, H, W]`.
+    ///
+    /// # Errors
+    /// As [`Plan::open`].
+    pub(crate) fn validation(&self, input: [usize; 3]) -> Result<Option<Prepared>> {
+        if self.name != DataName::Camvid {
+            return Ok(None);
+        }
+        let scenes = photos::camvid_validation(self.folder()?)?;
+        scenes.map(|scenes| self.prepare(Arc::new(scenes), input, None)).transpose()
+    }
+
+    fn prepare(
+        &self,
+        source: Arc<dyn Source>,
+        input: [usize; 3],
+        augment: Option<Augment>,
+    ) -> Result<Prepared> {
         let fit = self.fit(input);
         Ok(Prepared::new(source, &self.normalise(), move |example, random| match augment {
             Some(augment) => augment.apply(example, fit, random),

@@ -16,15 +16,21 @@ mod fetch;
 mod figures;
 mod forward;
 mod inspect;
+mod kill;
 mod list;
+mod lr_find;
 mod model;
+mod options;
 mod output;
+mod overfit;
 mod predict;
 mod progress;
 mod recipe;
 mod sanitize;
+mod session;
 mod subject;
 mod summary;
+mod sweep;
 mod task;
 mod test;
 mod tidy;
@@ -55,6 +61,10 @@ enum Command {
     List(list::Args),
     /// Train a model by a recipe, or go on with a run
     Train(train::Args),
+    /// Find a learning rate: a short run whose rate grows from step to step
+    LrFind(lr_find::Args),
+    /// Train a recipe with every combination of settings
+    Sweep(sweep::Args),
     /// Measure loss and accuracy on a data set's test part
     Eval(eval::Args),
     /// Ask a trained model: what pictures show, how a text goes on
@@ -79,6 +89,8 @@ enum Command {
     Test(test::Args),
     /// Run the kernels' tests under AddressSanitizer
     Sanitize(sanitize::Args),
+    /// Kill training runs at random moments, and see that they end as if nothing had been
+    Kill(kill::Args),
     /// Run all that CI runs: format, tidy, clippy, documentation, tests
     Check,
     /// Check the house rules
@@ -99,6 +111,8 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<ExitCode> {
     let done = match command {
         Command::Train(args) => return train::run(&args),
+        Command::LrFind(args) => return lr_find::run(&args),
+        Command::Sweep(args) => return sweep::run(&args),
         Command::List(args) => list::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
@@ -112,6 +126,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Build(args) => build::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Sanitize(args) => sanitize::run(&args),
+        Command::Kill(args) => kill::run(&args),
         Command::Check => check::run(),
         Command::Tidy => tidy::run(&workspace::root()),
     };

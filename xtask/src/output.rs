@@ -49,13 +49,18 @@ pub(crate) enum Align {
 
 /// Rows under a header, columns as wide as their widest cell.
 pub(crate) struct Table {
-    columns: Vec<(&'static str, Align)>,
+    columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     pub(crate) fn new(columns: &[(&'static str, Align)]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+        Self::headed(columns.iter().map(|&(name, align)| (name.to_owned(), align)).collect())
+    }
+
+    /// With names that are not known before.
+    pub(crate) fn headed(columns: Vec<(String, Align)>) -> Self {
+        Self { columns, rows: Vec::new() }
     }
 
     /// A cell a column; missing ones are empty.
@@ -66,7 +71,7 @@ impl Table {
 
 impl Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header: Vec<String> = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let header: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
         let titled = header.iter().any(|name| !name.is_empty());
         let rows: Vec<&Vec<String>> = titled.then_some(&header).into_iter().chain(&self.rows).collect();
         let width = |i: usize| rows.iter().filter_map(|row| row.get(i)).map(|c| c.chars().count()).max();

@@ -4,8 +4,8 @@ use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use nn_train::event::{Epoch, Step};
-use nn_train::{Event, Measure};
+use nn_train::event::{Epoch, Evaluated, Step};
+use nn_train::{Event, Figures, Measure};
 
 use crate::figures::{leading, percent as percent_of};
 use crate::output::{duration, note, thousands};
@@ -25,19 +25,21 @@ pub(crate) struct Progress {
     examples: u64,
     /// What several of them are called.
     noun: &'static str,
+    /// The part that is evaluated on.
+    part: &'static str,
     batches: u64,
     spoke: Instant,
 }
 
 impl Progress {
-    /// For a run of `epochs` passes over so many examples, which are called `noun`.
-    pub(crate) fn new(epochs: u64, examples: usize, noun: &'static str) -> Self {
+    /// For a run of `epochs` passes over so many examples, which are called `noun`, judged by the part called `part`.
+    pub(crate) fn new(epochs: u64, examples: usize, noun: &'static str, part: &'static str) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("  {prefix}  {bar:24.cyan/black.bright}  {wide_msg}");
             let Ok(style) = style else { unreachable!("a template that is right") };
             ProgressBar::new(0).with_style(style.progress_chars("━╸─"))
         });
-        Self { bar, epochs, examples: examples as u64, noun, batches: 0, spoke: Instant::now() }
+        Self { bar, epochs, examples: examples as u64, noun, part, batches: 0, spoke: Instant::now() }
     }
 
     /// Shows what happened.
@@ -55,9 +57,10 @@ impl Progress {
             Event::Evaluating { batch, batches } => {
                 if let Some(bar) = self.bar.as_ref().filter(|_| self.spoke.elapsed() >= BLINK) {
                     self.spoke = Instant::now();
-                    bar.set_message(format!("testing, {:.0} %", percent(*batch, *batches)));
+                    bar.set_message(format!("{}, {:.0} %", self.part, percent(*batch, *batches)));
                 }
             }
+            Event::Evaluated(evaluated) => self.line(&between(evaluated, self.batches, self.noun)),
             Event::Epoch(epoch) => self.line(&row(epoch, self.noun)),
             Event::Finished { .. } | Event::Diverged { .. } => self.end(),
             _ => {}
@@ -122,34 +125,58 @@ fn clock(seconds: f64) -> String {
     if whole < 3600 { format!("{}:{:02}", whole / 60, whole % 60) } else { duration(seconds) }
 }
 
-/// The head of the table that [`row`] continues.
-pub(crate) fn head(noun: &str) -> String {
-    let speed = format!("{noun}/s");
-    format!("  epoch  train loss  accuracy  test loss  accuracy  {speed:>8}      time")
+/// The head of the table that [`row`] continues; `part` is what is evaluated on.
+pub(crate) fn head(noun: &str, part: &str) -> String {
+    let (speed, loss) = (format!("{noun}/s"), format!("{} loss", &part[..part.len().min(5)]));
+    format!("  epoch  train loss  accuracy  {loss:>10}  accuracy  {speed:>8}      time")
 }
 
 /// An epoch's line; `best` says that its weights are the ones kept so far.
 fn row(epoch: &Epoch, noun: &str) -> String {
-    let accuracy = |a: Option<f64>| a.map_or(String::new(), percent_of);
-    let best = if epoch.best { "  best" } else { "" };
-    let leading = leading(&epoch.eval).map_or(String::new(), |(name, value)| format!("  {name} {value}"));
+    let Epoch { eval, ema, best, seconds, .. } = epoch;
+    let train = format!("{:.4}", epoch.train.loss);
+    let accuracy = accuracy(&epoch.train);
+    let speed = thousands(epoch.examples_per_second as u64);
     let width = (noun.len() + 2).max(8);
+    let speed = format!("{speed:>width$}");
+    columns(&epoch.epoch.to_string(), [&train, &accuracy, &speed], eval, *seconds)
+        + &remarks(eval, ema.as_ref(), *best)
+}
+
+/// The line of an evaluation within an epoch of so many batches.
+fn between(evaluated: &Evaluated, batches: u64, noun: &str) -> String {
+    let Evaluated { eval, ema, best, seconds, .. } = evaluated;
+    let epoch = evaluated.epoch.saturating_sub(1) as f64 + evaluated.batch as f64 / batches.max(1) as f64;
+    let speed = " ".repeat((noun.len() + 2).max(8));
+    columns(&format!("{epoch:.2}"), ["", "", &speed], eval, *seconds) + &remarks(eval, ema.as_ref(), *best)
+}
+
+fn columns(epoch: &str, [train, train_accuracy, speed]: [&str; 3], eval: &Figures, seconds: f64) -> String {
     format!(
-        "  {:>5}  {:>10.4}  {:>8}  {:>9.4}  {:>8}  {:>width$}  {:>8}{leading}{best}",
-        epoch.epoch,
-        epoch.train.loss,
-        accuracy(epoch.train.get(Measure::Accuracy)),
-        epoch.eval.loss,
-        accuracy(epoch.eval.get(Measure::Accuracy)),
-        thousands(epoch.examples_per_second as u64),
-        duration(epoch.seconds),
+        "  {epoch:>5}  {train:>10}  {train_accuracy:>8}  {:>10.4}  {:>8}  {speed}  {:>8}",
+        eval.loss,
+        accuracy(eval),
+        duration(seconds),
     )
+}
+
+fn accuracy(figures: &Figures) -> String {
+    figures.get(Measure::Accuracy).map_or(String::new(), percent_of)
+}
+
+/// What stands behind the columns: what decides, the running mean's figure, whether it is the best.
+fn remarks(eval: &Figures, ema: Option<&Figures>, best: bool) -> String {
+    let decides = leading(eval).map_or(String::new(), |(name, value)| format!("  {name} {value}"));
+    let of_mean = |figures: &Figures| match figures.measures().next() {
+        Some((measure, value)) => measure.text(value),
+        None => format!("{:.4}", figures.loss),
+    };
+    let ema = ema.map_or(String::new(), |figures| format!("  running mean {}", of_mean(figures)));
+    format!("{decides}{ema}{}", if best { "  best" } else { "" })
 }
 
 #[cfg(test)]
 mod tests {
-    use nn_train::Figures;
-
     use super::*;
 
     #[test]
@@ -161,17 +188,32 @@ mod tests {
             lr: 0.1,
             train: figures(0.4123, 0.8712),
             eval: figures(0.1, 1.0),
+            ema: None,
             best: false,
             seconds: 8.0,
             examples_per_second: 12_345.6,
             confusion: None,
         };
         let line = row(&epoch, "images");
-        assert_eq!(line.chars().count(), head("images").chars().count());
-        assert_eq!(line, "      3      0.4123   87.12 %     0.1000  100.00 %    12,345     8.0 s");
+        assert_eq!(line.chars().count(), head("images", "test").chars().count());
+        assert_eq!(line, "      3      0.4123   87.12 %      0.1000  100.00 %    12,345     8.0 s");
         assert!(row(&Epoch { best: true, ..epoch.clone() }, "images").ends_with("  best"));
         let long = row(&epoch, "sentences");
-        assert_eq!(long.chars().count(), head("sentences").chars().count());
+        assert_eq!(long.chars().count(), head("sentences", "validation").chars().count());
+        assert!(head("images", "validation").contains("  valid loss  "));
+        let ema = Some(figures(0.1, 0.995));
+        assert!(row(&Epoch { ema, best: true, ..epoch }, "images").ends_with("  running mean 99.50 %  best"));
+        let evaluated = Evaluated {
+            epoch: 3,
+            step: 7,
+            batch: 5,
+            eval: figures(0.1, 0.5),
+            ema: None,
+            best: false,
+            seconds: 8.0,
+        };
+        let within = between(&evaluated, 10, "images");
+        assert_eq!(within, "   2.50                            0.1000   50.00 %               8.0 s");
     }
 
     #[test]

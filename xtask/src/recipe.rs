@@ -7,8 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nn_train::trainer::Cadence;
-use nn_train::{FitConfig, Norms, Rule, Schedule};
+use nn_train::{Cadence, FitConfig, Norms, Rule, Schedule, Stop, Viewer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Spanned, Table};
@@ -92,10 +91,22 @@ pub(crate) struct Train {
     pub(crate) batch_size: usize,
     pub(crate) seed: u64,
     pub(crate) device: DeviceName,
+    /// The share of the training examples that the best epoch is chosen on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) validation: Option<f64>,
+    pub(crate) accumulate: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clip_norm: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ema: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evaluate_every: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) stop: Stop,
     pub(crate) checkpoint: Cadence,
+    pub(crate) keep: usize,
     pub(crate) log_every: u64,
+    pub(crate) viewer: Viewer,
     /// The parameters to start from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) weights: Option<PathBuf>,
@@ -121,15 +132,22 @@ pub(crate) enum Decay {
 
 impl Default for Train {
     fn default() -> Self {
-        let FitConfig { epochs, seed, clip_norm, checkpoint, log_every, .. } = FitConfig::default();
+        let fit = FitConfig::default();
         Self {
-            epochs,
+            epochs: fit.epochs,
             batch_size: 64,
-            seed,
+            seed: fit.seed,
             device: DeviceName::Cpu,
-            clip_norm,
-            checkpoint,
-            log_every,
+            validation: None,
+            accumulate: fit.accumulate,
+            clip_norm: fit.clip_norm,
+            ema: fit.ema,
+            evaluate_every: fit.evaluate_every,
+            stop: fit.stop,
+            checkpoint: fit.checkpoint,
+            keep: fit.keep,
+            log_every: fit.log_every,
+            viewer: fit.viewer,
             weights: None,
             freeze: Frozen::None,
             backbone_lr: 1.0,
@@ -212,8 +230,15 @@ impl<T: Task> Recipe<T> {
         range::at_least_one(&[
             ("train.epochs", self.train.epochs as usize),
             ("train.batch_size", self.train.batch_size),
+            ("train.accumulate", self.train.accumulate as usize),
+            ("train.evaluate_every", self.train.evaluate_every.unwrap_or(1) as usize),
+            ("train.keep", self.train.keep),
             ("train.log_every", self.train.log_every as usize),
+            ("train.stop.patience", self.train.stop.patience.unwrap_or(1) as usize),
+            ("train.stop.steps", self.train.stop.steps.unwrap_or(1) as usize),
         ])?;
+        range::below_one(&[("train.ema", self.train.ema.unwrap_or(0.0))])?;
+        self.train.validation.map_or(Ok(()), |share| range::inside("train.validation", share))?;
         if i64::try_from(self.train.seed).is_err() {
             return Err(failed(format!("train.seed must be at most {}, got {}", i64::MAX, self.train.seed)));
         }
@@ -239,21 +264,28 @@ impl<T: Task> Recipe<T> {
         }
         self.schedule.check().context("[schedule] cannot be followed")?;
         self.optimizer.check().context("[optimizer] cannot be followed")?;
+        self.fit_config().check().context("[train] cannot be followed")?;
         T::check(self)
     }
 
     /// What the training loop is told.
     pub(crate) fn fit_config(&self) -> FitConfig {
-        let Train { epochs, seed, clip_norm, checkpoint, log_every, norms, .. } = self.train;
+        let train = &self.train;
         FitConfig {
-            epochs,
-            seed,
+            epochs: train.epochs,
+            seed: train.seed,
             optimizer: self.optimizer,
             schedule: self.schedule,
-            clip_norm,
-            norms,
-            checkpoint,
-            log_every,
+            accumulate: train.accumulate,
+            clip_norm: train.clip_norm,
+            ema: train.ema,
+            norms: train.norms,
+            evaluate_every: train.evaluate_every,
+            stop: train.stop,
+            checkpoint: train.checkpoint,
+            keep: train.keep,
+            log_every: train.log_every,
+            viewer: train.viewer,
         }
     }
 
@@ -415,6 +447,15 @@ mod tests {
             ("train.batch_size=0", "train.batch_size"),
             ("train.seed=9223372036854775808", "train.seed"),
             ("train.clip_norm=0.0", "train.clip_norm"),
+            ("train.validation=1.0", "train.validation must be in (0, 1), got 1"),
+            ("train.accumulate=0", "train.accumulate must be at least 1"),
+            ("train.ema=1.0", "train.ema must be in [0, 1), got 1"),
+            ("train.evaluate_every=0", "train.evaluate_every"),
+            ("train.keep=0", "train.keep must be at least 1"),
+            ("train.stop.patience=0", "train.stop.patience"),
+            ("train.stop.min_delta=-1.0", "min_delta must be 0 or more, got -1"),
+            ("train.stop.seconds=0.0", "seconds must be above 0, got 0"),
+            ("train.stop.epochs=3", "unknown key `epochs`"),
             ("schedule.lr=-0.1", "schedule.lr must be above 0, got -0.1"),
             ("schedule.lr=nan", "schedule.lr"),
             ("schedule.warmup=-1", "warmup"),

@@ -7,6 +7,7 @@ pub(crate) mod language;
 mod lines;
 pub(crate) mod network;
 mod pairs;
+mod parts;
 mod pictures;
 mod sentences;
 mod toy;
@@ -29,12 +30,13 @@ use serde::de::DeserializeOwned;
 use crate::data::DataName;
 use crate::failure::{self, Advise, failed};
 use crate::recipe::{self, Recipe};
-use crate::{eval, predict, train};
+use crate::{eval, lr_find, predict, train};
 
 use self::adding::Adding;
 use self::entities::Entities;
 use self::forecast::Forecast;
 use self::language::Language;
+pub(crate) use self::parts::{Judge, Neighbours, Parts};
 pub(crate) use self::pictures::Pictures;
 use self::sentences::Sentences;
 use self::toy::Toy;
@@ -127,6 +129,27 @@ pub(crate) trait Task: Sized + 'static {
         recipe.train.batch_size
     }
 
+    /// The part that the best epoch is chosen on where the recipe holds none out, if the data have one.
+    ///
+    /// # Errors
+    /// As [`Task::open`].
+    fn validation(_recipe: &Recipe<Self>, _known: &Self::Known) -> Result<Option<Self::Set>> {
+        Ok(None)
+    }
+
+    /// The training part as it is in evaluation: nothing about it is drawn. Some of it may be held out.
+    ///
+    /// # Errors
+    /// As [`Task::open`].
+    fn still(recipe: &Recipe<Self>, known: &Self::Known) -> Result<Self::Set> {
+        Self::open(recipe, known, Part::Train)
+    }
+
+    /// Whether an example is by itself or goes over into the next.
+    fn neighbours(_recipe: &Recipe<Self>) -> Neighbours {
+        Neighbours::Strangers
+    }
+
     /// Threads that make batches.
     fn workers(_recipe: &Recipe<Self>) -> usize {
         1
@@ -194,6 +217,7 @@ pub(crate) fn evaluation<T: Task>(model: &T, part: &Loader<T::Set>) -> Result<Ev
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
     pub(crate) train: fn(&train::Args, train::Start) -> Result<ExitCode>,
+    pub(crate) lr_find: fn(&lr_find::Args, &str, &str) -> Result<ExitCode>,
     pub(crate) eval: fn(&eval::Args) -> Result<()>,
     pub(crate) predict: fn(&predict::Args) -> Result<()>,
     /// What a recipe's text says; the second text is what messages call it.
@@ -226,6 +250,7 @@ impl Entry {
         Self {
             name: T::NAME,
             train: train::run_task::<T>,
+            lr_find: lr_find::run_task::<T>,
             eval: eval::run_task::<T>,
             predict: T::predict,
             read: read::<T>,

@@ -3,25 +3,22 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, exit};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use nn_core::{ParamStore, Random};
-use nn_train::data::{Dataset, Loader, LoaderConfig, Order, Part};
+use nn_train::data::Dataset;
 use nn_train::run::{self, About, Begin};
-use nn_train::{Ended, Scale, Summary, TrainError, Trainer, fit, report};
+use nn_train::{Ended, Figures, Summary, TrainError, fit, report};
 use serde_json::json;
 
-use crate::data::DataName;
-use crate::device::DeviceName;
 use crate::failure::{Advise, failed};
-use crate::figures;
+use crate::options::Options;
 use crate::output::{self, Align, Table, duration, note, thousands};
 use crate::progress::{self, Progress};
-use crate::recipe::{self, Decay, Recipe, Setting, Train};
-use crate::task::{self, Task};
-use crate::transfer::Frozen;
+use crate::recipe::{self, Recipe};
+use crate::session::{self, Session};
+use crate::task::{Parts, Task};
+use crate::{figures, overfit};
 
 const EXAMPLES: &str = "Examples:
   cargo xtask train lenet5
@@ -39,45 +36,20 @@ pub(crate) struct Args {
     /// A recipe's name, see `cargo xtask list recipes`, or the path of a TOML file
     #[arg(required_unless_present = "resume")]
     recipe: Option<String>,
-    /// Data set of pictures [default: the recipe's]
-    #[arg(long, value_enum, value_name = "NAME")]
-    data: Option<DataName>,
-    /// Folder of the data set's files [default: the recipe's, or NN_DATA_DIR]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Encoding of text files: utf-8, windows-1252, … [default: the recipe's]
-    #[arg(long, value_name = "NAME")]
-    encoding: Option<String>,
-    /// Passes over the training examples
-    #[arg(long, value_name = "N")]
-    epochs: Option<u64>,
-    /// Examples a step
-    #[arg(long, value_name = "N")]
-    batch_size: Option<usize>,
-    /// Learning rate after warm-up
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    lr: Option<f64>,
-    /// What everything random is drawn from
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Where to compute
-    #[arg(long, value_enum, value_name = "NAME")]
-    device: Option<DeviceName>,
-    /// Start from these weights (safetensors or PyTorch's); a head for other classes is left out
-    #[arg(long, value_name = "FILE")]
-    weights: Option<PathBuf>,
-    /// What stays as the weights have it: none, head-only (all but a new head), until=LAYER (all before a layer)
-    #[arg(long, value_name = "WAY")]
-    freeze: Option<Frozen>,
+    #[command(flatten)]
+    options: Options,
     /// Go on with a run; its settings are those it was started with
     #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "data", "encoding", "epochs", "batch_size", "lr", "seed", "device", "weights", "freeze", "out", "settings"])]
     resume: Option<PathBuf>,
+    /// Go on from this checkpoint, one of those in the run's folder `last`, instead of the newest
+    #[arg(long, value_name = "FILE", requires = "resume")]
+    from: Option<PathBuf>,
     /// Folder to make for the run [default: runs/RECIPE-DATA, with a number if that is taken]
     #[arg(long, value_name = "RUN")]
     out: Option<PathBuf>,
-    /// Change any key of the recipe, for example --set optimizer.momentum=0.5
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = Setting::parse)]
-    settings: Vec<Setting>,
+    /// Make no run: see whether the model can learn the first batch by heart
+    #[arg(long, conflicts_with_all = ["resume", "out", "json"])]
+    overfit_one_batch: bool,
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
@@ -91,20 +63,14 @@ pub(crate) enum Start {
     Resume { path: PathBuf, text: String },
 }
 
-/// A run that is ready to go.
-struct Session<T: Task> {
-    recipe: Recipe<T>,
-    known: T::Known,
-    store: ParamStore,
-    model: T,
-    trainer: Trainer,
-    train: Loader<T::Set>,
-    test: Loader<T::Set>,
+/// A run that is ready to go, in its folder.
+struct Training<T: Task> {
+    session: Session<T>,
     path: PathBuf,
 }
 
 /// How the shell knows a program that was interrupted.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let start = match (&args.resume, &args.recipe) {
@@ -124,14 +90,17 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 pub(crate) fn run_task<T: Task>(args: &Args, start: Start) -> Result<ExitCode> {
     let origin = start.origin();
-    let session = match start {
-        Start::Create { name, text } => Session::<T>::create(&name, &text, args)?,
+    let training = match start {
+        Start::Create { name, text } if args.overfit_one_batch => {
+            return overfit::run(Session::<T>::start(session::resolve(&name, &text, &args.options)?)?);
+        }
+        Start::Create { name, text } => Training::<T>::create(&name, &text, args)?,
         Start::Resume { path, text } => {
             let recipe: Recipe<T> = recipe::parse(&text, &origin)?;
-            Session::resume(recipe, path, args.data_dir.as_deref())?
+            Training::resume(recipe, path, args)?
         }
     };
-    session.run(args)
+    training.run(args)
 }
 
 impl Start {
@@ -143,77 +112,56 @@ impl Start {
     }
 }
 
-impl<T: Task> Session<T> {
+impl<T: Task> Training<T> {
     fn create(name: &str, text: &str, args: &Args) -> Result<Self> {
-        let mut recipe = Recipe::<T>::resolve(text, name, &settings(args))?;
-        T::locate(&mut recipe.data, args.data_dir.as_deref());
-        recipe.check()?;
-        let weights = recipe.train.weights.clone();
-        T::follow_weights(&mut recipe, weights.as_deref()).context("cannot start from these weights")?;
-        let freeze = &recipe.train.freeze;
-        if *freeze != Frozen::None && recipe.train.weights.is_none() {
-            return Err(failed(format!(
-                "train.freeze = \"{freeze}\" keeps what weights have, and there are none"
-            )))
-            .advise("give them with --weights FILE, or let all learn with --freeze none");
-        }
+        let recipe = session::resolve(name, text, &args.options)?;
         let [_, data] = T::title(&recipe);
         let path = out(args.out.as_deref(), name, &data)?;
-        let mut session = Self::prepare(recipe, path)?;
-        if let Some(weights) = &session.recipe.train.weights {
-            let started = session.model.start(&session.store, weights);
-            started.context("cannot start from these weights")?;
-        }
-        let (recipe, about) = (session.recipe.to_toml()?, session.about());
+        let mut session = Session::<T>::start(recipe)?;
+        let (recipe, about) = (session.recipe.to_toml()?, about(&session));
         let known =
             serde_json::to_string(&session.known).context("cannot write what is known of the data")?;
         let begin = Begin { recipe: &recipe, known: &known, about };
-        let made = session.trainer.create(&session.path, begin);
-        made.with_context(|| format!("cannot make the run's folder {}", session.path.display()))
+        let made = session.trainer.create(&path, begin);
+        made.with_context(|| format!("cannot make the run's folder {}", path.display()))
             .advise("choose a folder that can be written with --out")?;
-        Ok(session)
+        Ok(Self { session, path })
     }
 
-    fn resume(mut recipe: Recipe<T>, path: PathBuf, data_dir: Option<&Path>) -> Result<Self> {
-        T::locate(&mut recipe.data, data_dir);
+    fn resume(mut recipe: Recipe<T>, path: PathBuf, args: &Args) -> Result<Self> {
+        T::locate(&mut recipe.data, args.options.data_dir.as_deref());
         recipe.check()?;
-        let mut session = Self::prepare(recipe, path)?;
-        session.trainer.resume(&session.path)?;
-        Ok(session)
-    }
-
-    /// Everything that can go wrong before a folder is made.
-    fn prepare(recipe: Recipe<T>, path: PathBuf) -> Result<Self> {
-        let Train { batch_size, seed, decay, device, .. } = recipe.train;
-        let device = device.open()?;
-        let known = T::learn(&recipe)?;
-        let train = Arc::new(T::open(&recipe, &known, Part::Train)?);
-        let test = Arc::new(T::open(&recipe, &known, Part::Test)?);
-        let store = ParamStore::new(seed);
-        let model = T::build(&recipe, &known, &store, &device)?;
-        let mut trainer = Trainer::new(&store, recipe.fit_config())?;
-        model.group(&recipe, &mut trainer)?;
-        if decay == Decay::Weights {
-            trainer.scale(Scale { weight_decay: 0.0, ..Scale::default() }, |_, var| var.rank() < 2)?;
+        let mut session = Session::<T>::prepare(recipe)?;
+        let trainer = &mut session.trainer;
+        let resumed = match &args.from {
+            Some(checkpoint) => trainer.resume_from(&path, checkpoint),
+            None => trainer.resume(&path),
+        };
+        match resumed {
+            Err(TrainError::Checkpoint { before: Some(ref before), .. }) => {
+                let (run, before) = (path.display(), before.display());
+                let advice = format!("go on from that one: cargo xtask train --resume {run} --from {before}");
+                resumed.advise(advice)?;
+            }
+            resumed => resumed?,
         }
-        let config = LoaderConfig { batch_size, workers: T::workers(&recipe), ..LoaderConfig::default() };
-        let random = Random::new(seed).at("data");
-        let train = Loader::new(train, LoaderConfig { order: Order::Shuffled, ..config }, random)?;
-        let test = Loader::new(test, config, random)?;
-        Ok(Self { recipe, known, store, model, trainer, train, test, path })
+        Ok(Self { session, path })
     }
 
     fn run(mut self, args: &Args) -> Result<ExitCode> {
-        let summary = self.trainer.summary(Ended::Finished);
-        let epochs = self.recipe.train.epochs;
-        if summary.epochs >= epochs && self.path.join(run::METRICS).is_file() {
-            note(format_args!("{} is finished: all {epochs} epochs are over", self.path.display()));
+        let epochs = self.session.recipe.train.epochs;
+        let tested = |summary: &Summary| summary.test.is_some();
+        if let (Some(_), Some(summary)) =
+            (self.session.trainer.ended(), run::summary(&self.path)?.filter(tested))
+        {
+            note(format_args!("{} is finished: {}", self.path.display(), ending(&summary, epochs)));
             return self.show(&summary, args).map(|()| ExitCode::SUCCESS);
         }
         note(self.header());
         let stop = stop_on_interrupt()?;
         let summary = self.fit(stop)?;
-        if summary.ended == Ended::Interrupted {
+        let finished = summary.ended != Ended::Interrupted && self.test(stop)?;
+        if !finished {
             let (step, path) = (thousands(summary.steps), self.path.display());
             note(format_args!(
                 "stopped after step {step}, {} of {epochs} epochs over; saved",
@@ -222,20 +170,22 @@ impl<T: Task> Session<T> {
             note(format_args!("to go on: cargo xtask train --resume {path}"));
             return Ok(ExitCode::from(INTERRUPTED));
         }
-        self.illustrate().context("the run is finished, but its report could not be completed")?;
-        self.show(&summary, args)?;
+        note(format_args!("finished: {}", ending(&summary, epochs)));
+        self.show(&self.session.trainer.summary(summary.ended), args)?;
         Ok(ExitCode::SUCCESS)
     }
 
     fn fit(&mut self, stop: &AtomicBool) -> Result<Summary> {
-        let Self { trainer, train, test, model, .. } = self;
-        let mut progress = Progress::new(trainer.config().epochs, train.data().len(), T::EXAMPLES);
-        note(format_args!("\n{}", progress::head(T::EXAMPLES)));
+        let Session { trainer, parts, model, .. } = &mut self.session;
+        let (epochs, judge) = (trainer.config().epochs, parts.judge.name());
+        let mut progress = Progress::new(epochs, parts.train.data().len(), T::EXAMPLES, judge);
+        note(format_args!("\n{}", progress::head(T::EXAMPLES, judge)));
         let hear = |event: &nn_train::Event| {
             progress.hear(event);
-            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            go_on(stop)
         };
-        let fitted = fit(trainer, train, test, hear, |batch, ctx| model.outcome(batch, ctx));
+        let Parts { train, eval, .. } = parts;
+        let fitted = fit(trainer, train, eval, hear, |batch, ctx| model.outcome(batch, ctx));
         progress.end();
         let go_on = format!("cargo xtask train --resume {}", self.path.display());
         match fitted {
@@ -246,71 +196,26 @@ impl<T: Task> Session<T> {
         }
     }
 
-    /// Puts into the report what there is to see of the best weights.
-    fn illustrate(&self) -> Result<()> {
-        let model = &self.model;
-        model.load(&self.store, &self.path.join(run::MODEL))?;
-        let evaluation = task::evaluation(model, &self.test)?;
-        Ok(report::write(&self.path, &model.illustrate(self.test.data(), &evaluation)?)?)
-    }
-
-    fn title(&self) -> String {
-        T::title(&self.recipe).join(" on ")
-    }
-
-    /// What the run is, in pairs.
-    fn facts(&self) -> Vec<(String, String)> {
-        let count = |n: usize| thousands(n as u64);
-        let [model, data] = T::title(&self.recipe);
-        let loaded = |loader: &Loader<T::Set>| count(loader.data().len());
-        let device = serde_json::to_value(self.recipe.train.device).unwrap_or_default();
-        let device = device.as_str().unwrap_or_default().to_owned();
-        let threads = rayon::current_num_threads();
-        let threads = format!("{threads} thread{}", if threads == 1 { "" } else { "s" });
-        let store = &self.store;
-        let (trained, frozen) = (store.parameter_count(), store.frozen());
-        let frozen: usize = frozen.iter().map(|(_, var)| var.elem_count()).sum();
-        let trained = match frozen {
-            0 => format!("{} parameters", count(trained)),
-            _ => format!("{} of {} parameters are trained", count(trained), count(trained + frozen)),
+    /// Measures the best weights on the test part, and puts into the report what there is to see of them; whether it was
+    /// let finish.
+    fn test(&mut self, stop: &AtomicBool) -> Result<bool> {
+        let Session { trainer, parts, model, .. } = &mut self.session;
+        let hear = |_: &nn_train::Event| go_on(stop);
+        let tested = nn_train::test(trainer, &parts.test, hear, |batch, ctx| model.outcome(batch, ctx));
+        let Some(evaluation) = tested.context("the run is finished, but could not be tested")? else {
+            return Ok(false);
         };
-        [
-            ("model", format!("{model}, {trained}")),
-            (
-                "data",
-                format!(
-                    "{data}, {} training and {} test {}",
-                    loaded(&self.train),
-                    loaded(&self.test),
-                    T::EXAMPLES
-                ),
-            ),
-            ("device", format!("{device}, {threads}")),
-            ("seed", self.recipe.train.seed.to_string()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .to_vec()
-    }
-
-    fn about(&self) -> About {
-        let words = std::env::args().skip(1).map(|word| {
-            let plain = word.chars().all(|c| c.is_alphanumeric() || "-_./=,:+@%".contains(c));
-            if plain && !word.is_empty() { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
-        });
-        About {
-            title: self.title(),
-            command: format!("cargo xtask {}", words.collect::<Vec<_>>().join(" ")),
-            classes: T::classes(&self.known),
-            facts: self.facts(),
-            ..About::default()
-        }
+        let illustrations = model.illustrate(parts.test.data(), &evaluation);
+        let written = illustrations.and_then(|shown| Ok(report::write(&self.path, &shown)?));
+        written.context("the run is finished, but its report could not be completed")?;
+        Ok(true)
     }
 
     fn header(&self) -> String {
         let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
-        self.facts().into_iter().for_each(|(name, value)| table.row([name, value]));
+        self.session.facts().into_iter().for_each(|(name, value)| table.row([name, value]));
         let path = self.path.display();
-        let (epochs, steps) = (self.recipe.train.epochs, self.trainer.steps());
+        let (epochs, steps) = (self.session.recipe.train.epochs, self.session.trainer.steps());
         let epochs = format!("{epochs} epoch{}", if epochs == 1 { "" } else { "s" });
         let place = if steps == 0 {
             format!("{path}, new, {epochs}")
@@ -318,7 +223,7 @@ impl<T: Task> Session<T> {
             format!("{path}, goes on after step {}, {epochs} in all", thousands(steps))
         };
         table.row(["run".to_owned(), place]);
-        format!("{}\n{table}", self.title())
+        format!("{}\n{table}", self.session.title())
     }
 
     /// The result, on standard output.
@@ -332,11 +237,18 @@ impl<T: Task> Session<T> {
         }
         let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
         let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
+        let mut figures = |of: &str, figures: &Figures| {
+            let rows = figures::rows(figures).into_iter();
+            rows.for_each(|(name, value)| row(&format!("{of} {name}"), value));
+        };
+        summary.test.iter().for_each(|test| figures("test", test));
+        summary.test_ema.iter().for_each(|test| figures("running mean, test", test));
         if let Some(best) = &summary.best {
-            figures::rows(&best.eval)
-                .into_iter()
-                .for_each(|(name, value)| row(&format!("test {name}"), value));
-            row("best epoch", format!("{} of {}", best.epoch, summary.epochs));
+            let part = self.session.parts.judge.name();
+            row(
+                "best epoch",
+                format!("{} of {}, by the {part} part", best.epoch, summary.epochs.max(best.epoch)),
+            );
         }
         let speed = thousands(summary.examples_per_second as u64);
         row("time", format!("{}, {speed} {}/s", duration(summary.seconds), T::EXAMPLES));
@@ -346,26 +258,35 @@ impl<T: Task> Session<T> {
     }
 }
 
-/// The options that stand for keys, then `--set`, which has the last word.
-fn settings(args: &Args) -> Vec<Setting> {
-    let quoted = |name: DataName| format!("\"{}\"", name.facts().name);
-    let device = |name: DeviceName| serde_json::to_string(&name).unwrap_or_default();
-    let file = |path: &Path| {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        serde_json::to_string(&path).unwrap_or_default()
-    };
-    let options = [
-        args.data.map(|v| Setting::option("--data", "data.name", quoted(v))),
-        args.encoding.as_ref().map(|v| Setting::option("--encoding", "data.encoding", format!("\"{v}\""))),
-        args.epochs.map(|v| Setting::option("--epochs", "train.epochs", v)),
-        args.batch_size.map(|v| Setting::option("--batch-size", "train.batch_size", v)),
-        args.lr.map(|v| Setting::option("--lr", "schedule.lr", v)),
-        args.seed.map(|v| Setting::option("--seed", "train.seed", v)),
-        args.device.map(|v| Setting::option("--device", "train.device", device(v))),
-        args.weights.as_ref().map(|v| Setting::option("--weights", "train.weights", file(v))),
-        args.freeze.as_ref().map(|v| Setting::option("--freeze", "train.freeze", format!("\"{v}\""))),
-    ];
-    options.into_iter().flatten().chain(args.settings.iter().cloned()).collect()
+/// What the run is about, for its report.
+fn about<T: Task>(session: &Session<T>) -> About {
+    let words = std::env::args().skip(1).map(|word| {
+        let plain = word.chars().all(|c| c.is_alphanumeric() || "-_./=,:+@%".contains(c));
+        if plain && !word.is_empty() { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    });
+    About {
+        title: session.title(),
+        command: format!("cargo xtask {}", words.collect::<Vec<_>>().join(" ")),
+        classes: T::classes(&session.known),
+        facts: session.facts(),
+        ..About::default()
+    }
+}
+
+/// Why a run is over.
+fn ending(summary: &Summary, epochs: u64) -> String {
+    let over = format!("{} of {epochs} epochs are over", summary.epochs);
+    match summary.ended {
+        Ended::Finished => format!("all {epochs} epochs are over"),
+        Ended::Patience => format!("it no longer got better, {over}"),
+        Ended::Steps => format!("{} steps are taken, {over}", thousands(summary.steps)),
+        Ended::Seconds => format!("its time is over, {over}"),
+        Ended::Interrupted => format!("interrupted, {over}"),
+    }
+}
+
+pub(crate) fn go_on(stop: &AtomicBool) -> ControlFlow<()> {
+    if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// The folder asked for, or the first free one.
@@ -389,7 +310,7 @@ fn out(asked: Option<&Path>, name: &str, data: &str) -> Result<PathBuf> {
 }
 
 /// From now on Ctrl-C sets the flag this returns; a second one ends the program at once, which no file minds.
-fn stop_on_interrupt() -> Result<&'static AtomicBool> {
+pub(crate) fn stop_on_interrupt() -> Result<&'static AtomicBool> {
     static STOP: AtomicBool = AtomicBool::new(false);
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {

@@ -11,8 +11,8 @@ use safetensors::{SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{TrainError, bare};
-use crate::metrics::Metrics;
-use crate::trainer::Score;
+use crate::metrics::{Figures, Metrics};
+use crate::summary::Score;
 
 /// Where the loop is and what it has found so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,7 +31,18 @@ pub(crate) struct State {
     /// Sums over the batches done of this epoch.
     pub(crate) train: Metrics,
     pub(crate) best: Option<Score>,
+    #[serde(default)]
+    pub(crate) best_ema: Option<Score>,
     pub(crate) last: Option<Score>,
+    /// The step of the last evaluation.
+    #[serde(default)]
+    pub(crate) evaluated: u64,
+    /// What an evaluation must surpass to be an improvement: of the weights, and of their running mean.
+    #[serde(default)]
+    pub(crate) marks: [Option<Figures>; 2],
+    /// Evaluations since the last improvement.
+    #[serde(default)]
+    pub(crate) stale: u64,
     /// Learning rate of the last step.
     pub(crate) lr: f64,
     /// Time the loop ran.
@@ -42,6 +53,9 @@ pub(crate) struct State {
     pub(crate) examples: u64,
     /// The log's length.
     pub(crate) log_bytes: u64,
+    /// That of the event file.
+    #[serde(default)]
+    pub(crate) board_bytes: u64,
 }
 
 /// The one key of the metadata: the library keeps them in a hash map, and the order of two would vary.
@@ -74,7 +88,7 @@ pub(crate) fn write(
 
 pub(crate) fn read(path: &Path) -> Result<(BTreeMap<String, Tensor>, State), TrainError> {
     let bytes = fs::read(path).map_err(TrainError::io(path))?;
-    parse(&bytes).map_err(|why| TrainError::Checkpoint { path: path.to_owned(), why })
+    parse(&bytes).map_err(|why| TrainError::Checkpoint { path: path.to_owned(), why, before: None })
 }
 
 fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, State), String> {

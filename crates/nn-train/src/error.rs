@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::anomaly::Anomaly;
+
 /// Why a run could not start, go on or be kept.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -15,6 +17,8 @@ pub enum TrainError {
         step: u64,
         /// The loss there: NaN or infinite.
         loss: f64,
+        /// Where it came from, if it was looked for.
+        anomaly: Option<Anomaly>,
     },
     /// There is something at the path a new run was to be created at.
     Exists(PathBuf),
@@ -28,6 +32,8 @@ pub enum TrainError {
         path: PathBuf,
         /// What does not fit.
         why: String,
+        /// The newest checkpoint before it that is whole, for [`Trainer::resume_from`](crate::Trainer::resume_from).
+        before: Option<PathBuf>,
     },
     /// A file of the run could not be read or written.
     Io {
@@ -58,8 +64,9 @@ pub(crate) fn bare(error: &candle_core::Error) -> String {
 impl fmt::Display for TrainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Diverged { step, loss } => {
+            Self::Diverged { step, loss, anomaly } => {
                 write!(f, "training diverged: the loss is {loss} at step {step}; ")?;
+                anomaly.iter().try_for_each(|anomaly| write!(f, "{anomaly}; "))?;
                 write!(f, "a lower learning rate, a warm-up or clipping gradients may help")
             }
             Self::Exists(path) => {
@@ -68,7 +75,10 @@ impl fmt::Display for TrainError {
             }
             Self::NoRun(path) => write!(f, "{} holds no run", path.display()),
             Self::Busy(path) => write!(f, "another process is training in {}", path.display()),
-            Self::Checkpoint { path, why } => write!(f, "cannot resume from {}: {why}", path.display()),
+            Self::Checkpoint { path, why, before } => {
+                write!(f, "cannot resume from {}: {why}", path.display())?;
+                before.iter().try_for_each(|b| write!(f, "; the one before it, {}, is whole", b.display()))
+            }
             // `atomic_file` puts the path into the message already.
             Self::Io { path, source } => {
                 let (path, source) = (path.display().to_string(), source.to_string());

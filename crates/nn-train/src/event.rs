@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::{Confusion, Figures};
 use crate::run::About;
+use crate::summary::Ended;
 
 /// Something that happened in a run. Epochs and steps are counted from 1.
 ///
@@ -34,6 +35,8 @@ pub enum Event {
         /// Batches there are.
         batches: u64,
     },
+    /// The model was evaluated within an epoch. Logged.
+    Evaluated(Evaluated),
     /// An epoch was trained on and evaluated. Logged.
     Epoch(Epoch),
     /// `last/checkpoint.safetensors` is up to date. Not logged.
@@ -47,14 +50,33 @@ pub enum Event {
         step: u64,
         /// `NaN`, `inf` or `-inf`: JSON has no number for them.
         loss: String,
+        /// Where it came from, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        anomaly: Option<String>,
     },
-    /// The last epoch is over. Logged; the last line.
+    /// The run is over. Logged.
     Finished {
         /// Steps taken in all.
         steps: u64,
         /// Time the loop ran in all, in seconds, over all resumptions.
         seconds: f64,
+        /// Why.
+        #[serde(default = "finished")]
+        ended: Ended,
     },
+    /// The best weights met data that had no say in choosing them. Logged; the last line.
+    Tested {
+        /// Figures of the weights in `model.safetensors`.
+        test: Figures,
+        /// Figures of those in `ema.safetensors`, if there are any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ema: Option<Figures>,
+    },
+}
+
+/// What logs say that were written before there was another end.
+fn finished() -> Ended {
+    Ended::Finished
 }
 
 /// The sizes a run starts with.
@@ -96,6 +118,26 @@ pub struct Step {
     pub examples_per_second: f64,
 }
 
+/// An evaluation within an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// The epoch it belongs to.
+    pub epoch: u64,
+    /// Steps taken so far.
+    pub step: u64,
+    /// Batches of the epoch done.
+    pub batch: u64,
+    /// Over the evaluation set.
+    pub eval: Figures,
+    /// The same of the running mean of the weights, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<Figures>,
+    /// Whether `model.safetensors` now holds these weights.
+    pub best: bool,
+    /// Time the loop ran so far, in seconds, over all resumptions.
+    pub seconds: f64,
+}
+
 /// One epoch, trained and evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
@@ -109,6 +151,9 @@ pub struct Epoch {
     pub train: Figures,
     /// Over the evaluation set, after the epoch.
     pub eval: Figures,
+    /// The same of the running mean of the weights, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<Figures>,
     /// Whether `model.safetensors` now holds this epoch's weights.
     pub best: bool,
     /// Time the loop ran so far, in seconds, over all resumptions.

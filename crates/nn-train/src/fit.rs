@@ -2,26 +2,30 @@
 //!
 //! Who needs another loop copies this one; every part of it can be called from outside but the run's own files.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use nn_core::{Ctx, ensure};
 
+use crate::anomaly::Anomaly;
 use crate::checkpoint::State;
 use crate::clip::clip_grad_norm;
-use crate::data::{Dataset, Loader};
+use crate::data::{self, Dataset, Loader};
 use crate::error::TrainError;
-use crate::event::{Epoch, Event, Setting, Step};
-use crate::metrics::{Evaluation, Metrics, Outcome};
-use crate::report;
-use crate::run::{METRICS, MODEL};
+use crate::event::{Event, Setting, Step};
+use crate::gradients::Gradients;
+use crate::judge::Findings;
+use crate::metrics::{Evaluation, Outcome};
 use crate::schedule::Length;
-use crate::trainer::{Ended, Score, Summary, Trainer};
+use crate::summary::{Ended, Summary};
+use crate::trainer::Trainer;
 
-/// Trains until all epochs are over, or `progress` answers [`ControlFlow::Break`].
+/// Trains until all epochs are over, [`Stop`](crate::Stop) says so, or `progress` answers [`ControlFlow::Break`].
 ///
 /// `forward` makes an [`Outcome`] of a batch, in training and in evaluation; which of the two is in the context.
 /// Layers whose parameters are frozen ([`nn_core::Freeze`]) stay in evaluation ([`Trainer::still_layers`]).
+/// The best weights are those with the best figures on `eval`: what they are worth is for [`test`](crate::test()) to say.
 /// `progress` hears what happens. It is asked after every step and every batch of an evaluation whether to go on;
 /// if not, the run is saved as it is. A run that is taken up again ends in the same weights, to the bit, as one that
 /// was left alone.
@@ -36,33 +40,38 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
     mut forward: impl FnMut(&D::Batch, &Ctx<'_>) -> candle_core::Result<Outcome>,
 ) -> Result<Summary, TrainError> {
     let length = begin(trainer, train, eval)?;
-    let config = trainer.config;
     let still = trainer.still_layers();
-    while trainer.state.epoch < config.epochs {
+    while trainer.ended().is_none() {
         let State { epoch, batch, .. } = trainer.state;
-        let _ = progress(&Event::EpochStarted {
-            epoch: epoch + 1,
-            batches_done: batch,
-            batches: length.steps_per_epoch,
-        });
+        let batches = train.batches_per_epoch() as u64;
+        let _ = progress(&Event::EpochStarted { epoch: epoch + 1, batches_done: batch, batches });
+        let mut batches = train.epoch_from(epoch, batch as usize);
         let mut clock = Clock::start();
-        for batch in train.epoch_from(epoch, batch as usize) {
-            let step = trainer.state.step;
-            let lr = config.schedule.at(step, length);
-            let outcome = forward(&batch?, &Ctx::train(config.seed).step(step).freezing(&still))?;
-            trainer.state.step += 1;
-            let loss = outcome.loss_value()?;
-            if !loss.is_finite() {
-                return Err(trainer.diverged(loss));
+        while trainer.state.epoch == epoch && trainer.ended().is_none() {
+            if trainer.evaluation_is_due() {
+                clock.lap();
+                let Some(found) = evaluate_all(trainer, eval, &mut progress, &mut forward)? else {
+                    return interrupt(trainer, progress);
+                };
+                trainer.state.seconds += clock.lap();
+                let event = trainer.judge(&found)?;
+                let answer = progress(&event);
+                save(trainer, &mut progress)?;
+                if answer.is_break() && trainer.ended().is_none() {
+                    return Ok(trainer.summary(Ended::Interrupted));
+                }
+                continue;
             }
-            let mut grads = nn_core::backward(outcome.loss())?;
-            let mut clip = |max| clip_grad_norm(&mut grads, trainer.optimizer.parameters(), max);
-            let grad_norm = config.clip_norm.map(&mut clip).transpose()?;
-            trainer.optimizer.step(&grads, lr)?;
+            let lr = trainer.config.schedule.at(trainer.state.step, length);
+            let mut gathered = gather(trainer, &mut batches, &still, &mut forward)?;
+            let mut clip = |max| clip_grad_norm(&mut gathered.grads, trainer.optimizer.parameters(), max);
+            let grad_norm = trainer.config.clip_norm.map(&mut clip).transpose()?;
+            trainer.optimizer.step(&gathered.grads, lr)?;
+            trainer.ema.as_mut().map_or(Ok(()), crate::Ema::update)?;
 
             let event =
-                Event::Step(Step { grad_norm, ..stepped(&mut trainer.state, &outcome, lr, &mut clock)? });
-            if step == 0 || trainer.state.step.is_multiple_of(config.log_every) {
+                Event::Step(Step { grad_norm, ..stepped(&mut trainer.state, &gathered, lr, &mut clock) });
+            if trainer.state.step == 1 || trainer.state.step.is_multiple_of(trainer.config.log_every) {
                 trainer.log(&event)?;
             }
             if progress(&event).is_break() {
@@ -72,19 +81,64 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
                 save(trainer, &mut progress)?;
             }
         }
-        clock.lap();
-        let Some(evaluation) = evaluate(eval, &mut progress, &mut forward)? else {
-            return interrupt(trainer, progress);
-        };
-        trainer.state.seconds += clock.lap();
-        let event = end_epoch(trainer, &evaluation)?;
-        let answer = progress(&event);
-        save(trainer, &mut progress)?;
-        if answer.is_break() && trainer.state.epoch < config.epochs {
-            return Ok(trainer.summary(Ended::Interrupted));
-        }
     }
     finish(trainer, progress)
+}
+
+/// The gradients of a step, and what they are of.
+pub(crate) struct Gathered {
+    pub(crate) grads: candle_core::backprop::GradStore,
+    pub(crate) loss: f64,
+    examples: u64,
+}
+
+/// Forward and backward through the batches of the next step.
+pub(crate) fn gather<B: Send + 'static>(
+    trainer: &mut Trainer,
+    batches: &mut data::Epoch<B>,
+    still: &BTreeSet<String>,
+    forward: &mut impl FnMut(&B, &Ctx<'_>) -> candle_core::Result<Outcome>,
+) -> Result<Gathered, TrainError> {
+    trainer.state.step += 1;
+    let (mut gradients, mut loss, mut examples) = (Gradients::default(), 0.0, 0);
+    for batch in batches.take(trainer.config.accumulate as usize) {
+        let (batch, state) = (batch?, &mut trainer.state);
+        // Of a place in the run, whatever number of batches a step has.
+        let draw = state.epoch * state.batches_per_epoch + state.batch;
+        let ctx = Ctx::train(trainer.config.seed).step(draw).freezing(still);
+        let outcome = forward(&batch, &ctx)?;
+        let value = outcome.loss_value()?;
+        if !value.is_finite() {
+            let anomaly = Anomaly::find(&trainer.store, &ctx, |ctx| forward(&batch, ctx).map(drop))?;
+            return Err(trainer.diverged(value, Some(anomaly)));
+        }
+        state.train.add(&outcome)?;
+        state.batch += 1;
+        examples += outcome.examples() as u64;
+        loss += (value - loss) * (outcome.examples() as f64 / examples.max(1) as f64);
+        gradients.add(
+            nn_core::backward(outcome.loss())?,
+            outcome.examples(),
+            trainer.optimizer.parameters(),
+        )?;
+    }
+    let Some(grads) = gradients.mean() else { unreachable!("an epoch that is not over has a batch") };
+    Ok(Gathered { grads, loss, examples })
+}
+
+/// A pass with the weights and, if there is one, with their running mean.
+fn evaluate_all<D: Dataset>(
+    trainer: &Trainer,
+    data: &Loader<D>,
+    mut progress: impl FnMut(&Event) -> ControlFlow<()>,
+    mut forward: impl FnMut(&D::Batch, &Ctx<'_>) -> candle_core::Result<Outcome>,
+) -> Result<Option<Findings>, TrainError> {
+    let Some(weights) = evaluate(data, &mut progress, &mut forward)? else { return Ok(None) };
+    let Some(ema) = &trainer.ema else { return Ok(Some(Findings { weights, ema: None })) };
+    ema.swap()?;
+    let means = evaluate(data, progress, forward);
+    ema.swap()?;
+    Ok(means?.map(|means| Findings { weights, ema: Some(means) }))
 }
 
 /// A pass over a data set in evaluation mode; `None` if `progress` answered [`ControlFlow::Break`].
@@ -155,7 +209,8 @@ fn begin<D: Dataset, E: Dataset>(
         ))
         .into());
     }
-    Ok(Length { steps_per_epoch: batches, epochs: trainer.config.epochs })
+    let steps_per_epoch = batches.div_ceil(trainer.config.accumulate);
+    Ok(Length { steps_per_epoch, epochs: trainer.config.epochs })
 }
 
 fn check_sizes(train: u64, eval: u64) -> candle_core::Result<()> {
@@ -165,60 +220,24 @@ fn check_sizes(train: u64, eval: u64) -> candle_core::Result<()> {
 }
 
 /// Counts a step that was taken.
-fn stepped(state: &mut State, outcome: &Outcome, lr: f64, clock: &mut Clock) -> candle_core::Result<Step> {
-    state.train.add(outcome)?;
-    state.batch += 1;
+fn stepped(state: &mut State, gathered: &Gathered, lr: f64, clock: &mut Clock) -> Step {
     state.lr = lr;
-    state.examples += outcome.examples() as u64;
+    state.examples += gathered.examples;
     let seconds = clock.lap();
     state.seconds += seconds;
     state.train_seconds += seconds;
     clock.seconds += seconds;
-    clock.examples += outcome.examples() as u64;
-    Ok(Step {
+    clock.examples += gathered.examples;
+    Step {
         step: state.step,
         epoch: state.epoch + 1,
         batch: state.batch,
-        loss: outcome.loss_value()?,
+        loss: gathered.loss,
         lr,
         grad_norm: None,
         so_far: state.train.figures(),
         examples_per_second: clock.examples as f64 / clock.seconds.max(1e-9),
-    })
-}
-
-/// Closes an epoch: keeps the weights if they are the best, and moves on to the next.
-fn end_epoch(trainer: &mut Trainer, evaluation: &Evaluation) -> Result<Event, TrainError> {
-    let (train, eval) = (trainer.state.train.figures(), evaluation.figures());
-    if !eval.loss.is_finite() {
-        return Err(trainer.diverged(eval.loss));
     }
-    let state = &mut trainer.state;
-    let score = Score { epoch: state.epoch + 1, train, eval };
-    let best = state.best.is_none_or(|best| eval.better_than(&best.eval));
-    if best {
-        state.best = Some(score);
-        if let Some(run) = &trainer.run {
-            trainer.store.save(run.file(MODEL))?;
-        }
-    }
-    state.last = Some(score);
-    state.epoch += 1;
-    state.batch = 0;
-    state.train = Metrics::default();
-    let event = Event::Epoch(Epoch {
-        epoch: score.epoch,
-        step: state.step,
-        lr: state.lr,
-        train,
-        eval,
-        best,
-        seconds: state.seconds,
-        examples_per_second: state.examples as f64 / state.train_seconds.max(1e-9),
-        confusion: evaluation.confusion().filter(|_| best).cloned(),
-    });
-    trainer.log(&event)?;
-    Ok(event)
 }
 
 fn save(
@@ -243,15 +262,11 @@ fn finish(
     trainer: &mut Trainer,
     mut progress: impl FnMut(&Event) -> ControlFlow<()>,
 ) -> Result<Summary, TrainError> {
-    let event = Event::Finished { steps: trainer.state.step, seconds: trainer.state.seconds };
+    let State { step, seconds, .. } = trainer.state;
+    let Some(ended) = trainer.ended() else { unreachable!("the loop goes on until it has ended") };
+    let event = Event::Finished { steps: step, seconds, ended };
     trainer.log(&event)?;
-    let summary = trainer.summary(Ended::Finished);
-    if let Some(run) = &trainer.run {
-        let Ok(json) = serde_json::to_string_pretty(&summary) else { unreachable!("a struct of numbers") };
-        report::write(run.path(), &report::Illustrations::default())?;
-        // The last file: where it is, nothing is left to do.
-        run.write(METRICS, &(json + "\n"))?;
-    }
+    let summary = trainer.conclude()?;
     let _ = progress(&event);
     Ok(summary)
 }

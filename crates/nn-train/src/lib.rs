@@ -9,31 +9,62 @@
 //! | [`clip`] | clipping of gradients by their norm |
 //! | [`metrics`] | [`Outcome`] of a batch, [`Metrics`] over many, [`Evaluation`] of a data set, and what it is judged by |
 //! | [`fit`](mod@fit) | [`fit()`](fn@fit), the loop, and [`evaluate`] |
+//! | [`config`] | [`FitConfig`]: what a run is told, [`Stop`]: what ends it early |
 //! | [`trainer`] | [`Trainer`]: everything a run consists of; creating and resuming runs |
+//! | [`fn@test`] | what the best weights make of data that had no say in choosing them |
+//! | [`fn@lr_find`] | which learning rate to begin with |
+//! | [`fn@overfit`] | whether a model can learn one batch by heart |
+//! | [`Ema`] | a running mean of the weights |
+//! | [`Anomaly`] | where a forward pass ceased to be finite |
+//! | [`summary`] | [`Summary`]: what a run came to |
 //! | [`event`] | what the loop tells while it runs, and what `log.jsonl` consists of |
 //! | [`run`] | the folder a run lives in |
 //! | [`report`] | `report.html` of a run |
 
+mod anomaly;
 pub mod augment;
 mod checkpoint;
 pub mod clip;
+pub mod config;
 pub mod data;
+mod ema;
 mod error;
 pub mod event;
 pub mod fit;
+mod gradients;
+mod journal;
+mod judge;
+mod kept;
+mod lr_find;
 pub mod metrics;
 pub mod optim;
+mod overfit;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod summary;
+mod tensorboard;
+mod test;
 pub mod trainer;
 
+pub use anomaly::Anomaly;
+pub use config::{Cadence, FitConfig, Norms, Stop, Viewer};
+pub use ema::Ema;
 pub use error::TrainError;
 pub use event::Event;
 pub use fit::{evaluate, fit};
+pub use lr_find::{LrCurve, LrPoint, LrRange, LrSuggestion, lr_find};
 pub use metrics::{Counts, Evaluation, Figures, Measure, Metrics, Outcome};
 pub use optim::{
     Adadelta, Adagrad, Adam, AdamW, Lamb, Lion, NAdam, Optimizer, RAdam, RmsProp, Rule, Scale, Sgd,
 };
+pub use overfit::{Overfit, overfit};
 pub use schedule::{Decay, Schedule};
-pub use trainer::{Cadence, Ended, FitConfig, Norms, Summary, Trainer};
+pub use summary::{Ended, Score, Summary};
+pub use test::test;
+pub use trainer::Trainer;
+
+/// The example in the README is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,8 +5,11 @@
 //! | `recipe.toml` | what the run was started with, as the caller wrote it |
 //! | `known.json` | what the training data told before training, if the caller keeps that: a vocabulary |
 //! | `last/checkpoint.safetensors` | everything needed to go on |
+//! | `last/step-000000123.safetensors` | the same after step 123: [`FitConfig::keep`](crate::FitConfig) says how many of these there are |
 //! | `model.safetensors` | the best weights by evaluation so far |
+//! | `ema.safetensors` | the best running mean of the weights, if there is one |
 //! | `log.jsonl` | an [`Event`] a line |
+//! | `events.out.tfevents` | the figures for TensorBoard, if [`Viewer`](crate::Viewer) says so |
 //! | `metrics.json` | the final figures, a [`Summary`](crate::Summary) |
 //! | `report.html` | what to look at |
 //!
@@ -14,7 +17,7 @@
 //! atomically, and the log is cut back to the length its checkpoint remembers. So whenever a run is killed, it can go on.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,9 +25,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::event::Event;
+use crate::journal::Journal;
+use crate::summary::Summary;
+use crate::tensorboard::{self, Board};
 
 /// The best weights by evaluation, relative to the folder.
 pub const MODEL: &str = "model.safetensors";
+/// The best running mean of the weights by evaluation.
+pub const EMA: &str = "ema.safetensors";
 /// What the run was started with.
 pub const RECIPE: &str = "recipe.toml";
 /// What the training data told before training.
@@ -33,6 +41,8 @@ pub const KNOWN: &str = "known.json";
 pub const CHECKPOINT: &str = "last/checkpoint.safetensors";
 /// An event a line.
 pub const LOG: &str = "log.jsonl";
+/// The figures for TensorBoard, where they were asked for.
+pub const EVENTS: &str = "events.out.tfevents";
 /// The final figures.
 pub const METRICS: &str = "metrics.json";
 /// What to look at.
@@ -101,14 +111,27 @@ pub fn events(path: &Path) -> Result<Vec<Event>, TrainError> {
     Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
 }
 
+/// The final figures of a run; `None` if it is not finished.
+///
+/// # Errors
+/// If there are some and they cannot be read.
+pub fn summary(path: &Path) -> Result<Option<Summary>, TrainError> {
+    let file = path.join(METRICS);
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(TrainError::io(&file)(e)),
+    };
+    let damaged = |e: serde_json::Error| TrainError::io(&file)(io::Error::other(e));
+    serde_json::from_str(&text).map(Some).map_err(damaged)
+}
+
 /// An open run: nobody else can open it before this is dropped.
 #[derive(Debug)]
 pub(crate) struct Run {
     path: PathBuf,
-    log: File,
-    log_bytes: u64,
-    /// The length the log is to be cut back to before anything is added.
-    trusted: Option<u64>,
+    log: Journal,
+    board: Option<(Board, Journal)>,
     _lock: File,
 }
 
@@ -129,7 +152,7 @@ impl Run {
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(TrainError::io(parent))?;
         let partial = parent.join(format!(".{}.partial-{}", name.to_string_lossy(), std::process::id()));
-        let filled = fill(&partial, begin, checkpoint).and_then(|(log_bytes, lock)| {
+        let filled = fill(&partial, begin, checkpoint).and_then(|lock| {
             // Onto a folder that came into being meanwhile, this fails unless that is empty.
             fs::rename(&partial, path).map_err(|e| match e.kind() {
                 io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
@@ -138,7 +161,8 @@ impl Run {
                 _ => TrainError::io(path)(e),
             })?;
             sync_folder(parent)?;
-            Ok(Self { path: path.to_owned(), log: open_log(path)?, log_bytes, trusted: None, _lock: lock })
+            let log = Journal::open(&path.join(LOG))?;
+            Ok(Self { path: path.to_owned(), log, board: None, _lock: lock })
         });
         filled.inspect_err(|_| {
             // Best effort: the error that matters is the one that brought us here.
@@ -152,9 +176,14 @@ impl Run {
             return Err(TrainError::NoRun(path.to_owned()));
         }
         let lock = lock(path)?;
-        let log = open_log(path)?;
-        let log_bytes = log.metadata().map_err(TrainError::io(&path.join(LOG)))?.len();
-        Ok(Self { path: path.to_owned(), log, log_bytes, trusted: None, _lock: lock })
+        let log = Journal::open(&path.join(LOG))?;
+        Ok(Self { path: path.to_owned(), log, board: None, _lock: lock })
+    }
+
+    /// Writes an event file for TensorBoard from now on.
+    pub(crate) fn show_on_board(&mut self) -> Result<(), TrainError> {
+        self.board = Some((Board::default(), Journal::open(&self.file(EVENTS))?));
+        Ok(())
     }
 
     /// The path of one of the run's files.
@@ -168,32 +197,24 @@ impl Run {
 
     /// Adds a line to the log.
     pub(crate) fn append(&mut self, event: &Event) -> Result<(), TrainError> {
-        self.cut_log()?;
-        let line = line(event);
-        self.log.write_all(line.as_bytes()).map_err(TrainError::io(&self.file(LOG)))?;
-        self.log_bytes += line.len() as u64;
+        self.log.append(&[], line(event).as_bytes())?;
+        if let Some((board, journal)) = &mut self.board {
+            let now = tensorboard::now();
+            journal.append(&Board::begin(now), &board.record(event, now))?;
+        }
         Ok(())
     }
 
-    /// The log's length, all of it on disk.
-    pub(crate) fn synced_log_bytes(&mut self) -> Result<u64, TrainError> {
-        self.cut_log()?;
-        self.log.sync_data().map_err(TrainError::io(&self.file(LOG)))?;
-        Ok(self.log_bytes)
+    /// The lengths of log and event file, all of them on disk.
+    pub(crate) fn synced(&mut self) -> Result<[u64; 2], TrainError> {
+        let board = self.board.as_mut().map_or(Ok(0), |(_, journal)| journal.synced())?;
+        Ok([self.log.synced()?, board])
     }
 
-    /// Will forget what was logged beyond `bytes`, where the checkpoint is, once the run goes on.
-    pub(crate) fn trust_log(&mut self, bytes: u64) {
-        self.trusted = Some(bytes);
-    }
-
-    /// A log that is shorter than the checkpoint says, because somebody cut it, stays as it is.
-    fn cut_log(&mut self) -> Result<(), TrainError> {
-        let Some(bytes) = self.trusted else { return Ok(()) };
-        let bytes = self.log_bytes.min(bytes);
-        self.log.set_len(bytes).map_err(TrainError::io(&self.file(LOG)))?;
-        (self.log_bytes, self.trusted) = (bytes, None);
-        Ok(())
+    /// Will forget what was written beyond these lengths, where the checkpoint is, once the run goes on.
+    pub(crate) fn trust(&mut self, [log, board]: [u64; 2]) {
+        self.log.trust(log);
+        self.board.iter_mut().for_each(|(_, journal)| journal.trust(board));
     }
 
     /// Replaces a file of the run.
@@ -208,7 +229,7 @@ fn fill(
     folder: &Path,
     begin: Begin<'_>,
     checkpoint: impl FnOnce(&Path, u64) -> Result<(), TrainError>,
-) -> Result<(u64, File), TrainError> {
+) -> Result<File, TrainError> {
     if folder.exists() {
         // Ours by its name: an earlier process with this number was killed here.
         fs::remove_dir_all(folder).map_err(TrainError::io(folder))?;
@@ -227,17 +248,12 @@ fn fill(
     checkpoint(&folder.join(CHECKPOINT), log.len() as u64)?;
     sync_folder(&last)?;
     sync_folder(folder)?;
-    Ok((log.len() as u64, lock))
+    Ok(lock)
 }
 
 fn line(event: &Event) -> String {
     let Ok(json) = serde_json::to_string(event) else { unreachable!("events have string keys and no maps") };
     json + "\n"
-}
-
-fn open_log(path: &Path) -> Result<File, TrainError> {
-    let log = path.join(LOG);
-    File::options().append(true).create(true).open(&log).map_err(TrainError::io(&log))
 }
 
 fn lock(path: &Path) -> Result<File, TrainError> {
@@ -258,7 +274,7 @@ fn lock(path: &Path) -> Result<File, TrainError> {
 }
 
 /// Makes the names in a folder durable, where folders can be synced at all.
-fn sync_folder(path: &Path) -> Result<(), TrainError> {
+pub(crate) fn sync_folder(path: &Path) -> Result<(), TrainError> {
     if cfg!(unix) {
         File::open(path).and_then(|f| f.sync_all()).map_err(TrainError::io(path))?;
     }

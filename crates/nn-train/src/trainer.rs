@@ -4,124 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{Tensor, Var};
 use nn_core::{ParamStore, ensure};
-use serde::{Deserialize, Serialize};
 
+use crate::anomaly::{Anomaly, is_finite};
 use crate::checkpoint::{self, State};
+use crate::config::{Cadence, FitConfig, Norms, Viewer};
+use crate::ema::Ema;
 use crate::error::{TrainError, bare};
 use crate::event::Event;
+use crate::kept;
 use crate::metrics::Figures;
-use crate::optim::{Optimizer, Rule, Scale};
+use crate::optim::{Optimizer, Scale};
+use crate::report;
 use crate::run::{self, Begin, Run};
-use crate::schedule::Schedule;
-
-/// Settings of a run that are neither the model's nor the data's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FitConfig {
-    /// Passes over the training set.
-    pub epochs: u64,
-    /// What everything random in the model is drawn from; loaders have a seed of their own.
-    pub seed: u64,
-    /// How gradients change parameters.
-    pub optimizer: Rule,
-    /// The learning rate.
-    pub schedule: Schedule,
-    /// The largest norm of all gradients together; see [`clip_grad_norm`](crate::clip::clip_grad_norm).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub clip_norm: Option<f64>,
-    /// What batch norms go by in training.
-    pub norms: Norms,
-    /// How often the run is saved within an epoch; it always is at the end of one and when it is stopped.
-    pub checkpoint: Cadence,
-    /// Steps from one logged step to the next.
-    pub log_every: u64,
-}
-
-impl Default for FitConfig {
-    /// Ten epochs of plain SGD at 0.001.
-    fn default() -> Self {
-        Self {
-            epochs: 10,
-            seed: 0,
-            optimizer: Rule::default(),
-            schedule: Schedule::default(),
-            clip_norm: None,
-            norms: Norms::Batch,
-            checkpoint: Cadence::Auto,
-            log_every: 50,
-        }
-    }
-}
-
-/// What batch norms go by in training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Norms {
-    /// Mean and variance of the batch, which the running ones take in.
-    #[default]
-    Batch,
-    /// The running mean and variance they came with, as in evaluation: for pretrained networks and small batches.
-    Running,
-}
-
-/// How often a run is saved within an epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Cadence {
-    /// Every ten seconds, or less often where saving would take more than a hundredth of the time.
-    #[default]
-    Auto,
-    /// Every so many steps.
-    Steps(u64),
-    /// Not at all.
-    EpochEnd,
-}
-
-/// Why the loop returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ended {
-    /// All epochs are over.
-    Finished,
-    /// It was told to stop, and saved where it is.
-    Interrupted,
-}
-
-/// Figures of an epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Score {
-    /// Which epoch, counted from 1.
-    pub epoch: u64,
-    /// Over the training set, while it was trained on.
-    pub train: Figures,
-    /// Over the evaluation set, after the epoch.
-    pub eval: Figures,
-}
-
-/// What a run came to; `metrics.json` of a finished one.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// Why the loop returned.
-    pub ended: Ended,
-    /// Epochs that are over.
-    pub epochs: u64,
-    /// Steps taken.
-    pub steps: u64,
-    /// The epoch whose weights are in `model.safetensors`.
-    pub best: Option<Score>,
-    /// The last epoch that is over.
-    pub last: Option<Score>,
-    /// Trainable numbers.
-    pub parameters: u64,
-    /// What everything random was drawn from.
-    pub seed: u64,
-    /// Time the loop ran, over all resumptions.
-    pub seconds: f64,
-    /// Training speed, without evaluation; in examples per second.
-    pub examples_per_second: f64,
-}
+use crate::summary::{Ended, Summary};
 
 /// A model in training. Made by [`Trainer::new`], kept in a folder after [`Trainer::create`] or
 /// [`Trainer::resume`], trained by [`fit()`](fn@crate::fit).
@@ -130,8 +27,11 @@ pub struct Trainer {
     pub(crate) store: ParamStore,
     pub(crate) optimizer: Optimizer,
     pub(crate) config: FitConfig,
+    pub(crate) ema: Option<Ema>,
     pub(crate) state: State,
     pub(crate) run: Option<Run>,
+    /// Of the best weights and their best running mean, once they are known.
+    pub(crate) tested: [Option<Figures>; 2],
     saved: Saved,
 }
 
@@ -140,10 +40,13 @@ pub struct Trainer {
 struct Saved {
     at: Instant,
     took: Duration,
+    /// The step of the newest checkpoint, if that is worth keeping.
+    step: Option<u64>,
 }
 
 const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
+const EMA: &str = "ema.";
 
 impl Trainer {
     /// Will train the parameters of `store`; the model must have been built in it before. Nothing is written.
@@ -151,19 +54,14 @@ impl Trainer {
     /// # Errors
     /// If a setting is out of range; the message gives the range.
     pub fn new(store: &ParamStore, config: FitConfig) -> candle_core::Result<Self> {
-        config.schedule.check()?;
-        let clip = config.clip_norm.unwrap_or(1.0);
-        ensure!(clip > 0.0, "FitConfig: clip_norm must be above 0, got {clip}");
-        ensure!(config.log_every > 0, "FitConfig: log_every must be 1 step or more, got 0");
-        ensure!(
-            config.checkpoint != Cadence::Steps(0),
-            "FitConfig: checkpoint must be 1 step or more, got 0"
-        );
+        config.check()?;
         let optimizer = Optimizer::new(config.optimizer, store.parameters())?;
         ensure!(!optimizer.parameters().is_empty(), "Trainer: the store holds no parameters to train");
         let state = State { seed: config.seed, ..State::default() };
-        let saved = Saved { at: Instant::now(), took: Duration::ZERO };
-        Ok(Self { store: store.clone(), optimizer, config, state, run: None, saved })
+        let saved = Saved { at: Instant::now(), took: Duration::ZERO, step: None };
+        let ema = config.ema.map(|decay| Ema::new(store, decay)).transpose()?;
+        let store = store.clone();
+        Ok(Self { store, optimizer, config, ema, state, run: None, tested: [None; 2], saved })
     }
 
     /// Lets a group of parameters differ in learning rate and weight decay; see [`Optimizer::scale`]. A run that is
@@ -182,10 +80,14 @@ impl Trainer {
     pub fn create(&mut self, path: &Path, begin: Begin<'_>) -> Result<(), TrainError> {
         let tensors = self.tensors()?;
         let state = &mut self.state;
-        let run = Run::create(path, begin, |path, log_bytes| {
+        let mut run = Run::create(path, begin, |path, log_bytes| {
             state.log_bytes = log_bytes;
             checkpoint::write(path, &tensors, state)
         })?;
+        if self.config.viewer == Viewer::Tensorboard {
+            run.show_on_board()?;
+        }
+        self.saved.step = Some(0);
         self.run = Some(run);
         Ok(())
     }
@@ -194,12 +96,28 @@ impl Trainer {
     ///
     /// # Errors
     /// If the folder holds no run, another process trains in it, or its checkpoint is damaged or belongs to another
-    /// model, optimiser or seed.
+    /// model, optimiser or seed. The error names the checkpoint before a damaged one, if that is whole.
     pub fn resume(&mut self, path: &Path) -> Result<(), TrainError> {
+        self.resume_from(path, &path.join(run::CHECKPOINT))?;
+        self.saved.step = Some(self.state.step);
+        Ok(())
+    }
+
+    /// The same from a checkpoint before the last, one of those that [`FitConfig::keep`] keeps: what came after it is
+    /// trained anew, and ends in the same bytes.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`].
+    pub fn resume_from(&mut self, path: &Path, checkpoint: &Path) -> Result<(), TrainError> {
         let mut run = Run::open(path)?;
-        let file = run.file(run::CHECKPOINT);
-        let (tensors, state) = checkpoint::read(&file)?;
-        let refuse = |why: String| TrainError::Checkpoint { path: file.clone(), why };
+        let file = checkpoint.to_owned();
+        let (tensors, state) = checkpoint::read(&file).map_err(|error| match error {
+            TrainError::Checkpoint { path: file, why, .. } => {
+                TrainError::Checkpoint { before: kept::before(path, &file), path: file, why }
+            }
+            other => other,
+        })?;
+        let refuse = |why: String| TrainError::Checkpoint { path: file.clone(), why, before: None };
         if state.seed != self.config.seed {
             return Err(refuse(format!("it was started with seed {}, not {}", state.seed, self.config.seed)));
         }
@@ -209,16 +127,27 @@ impl Trainer {
                 .filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_owned(), t.clone())))
                 .collect()
         };
-        let (model, optimizer) = (of(MODEL), of(OPTIMIZER));
+        let (model, optimizer, means) = (of(MODEL), of(OPTIMIZER), of(EMA));
         let report = self.store.compare(&model);
         if !report.is_exact() {
             return Err(refuse(format!("it is of another model: {report}")));
+        }
+        if self.ema.is_none() && !means.is_empty() {
+            return Err(refuse("it was started with a running mean of the weights".to_owned()));
+        }
+        if let Some(ema) = &mut self.ema {
+            let taken = ema.set(&means, state.step);
+            taken
+                .map_err(|e| refuse(format!("its running mean of the weights does not fit: {}", bare(&e))))?;
         }
         self.optimizer
             .set_state(&optimizer)
             .map_err(|e| refuse(format!("it is of another optimiser: {}", bare(&e))))?;
         self.store.set(&model)?;
-        run.trust_log(state.log_bytes);
+        if self.config.viewer == Viewer::Tensorboard {
+            run.show_on_board()?;
+        }
+        run.trust([state.log_bytes, state.board_bytes]);
         self.state = state;
         self.run = Some(run);
         Ok(())
@@ -232,6 +161,11 @@ impl Trainer {
     /// The settings.
     pub fn config(&self) -> &FitConfig {
         &self.config
+    }
+
+    /// The running mean of the weights, if there is one.
+    pub fn ema(&self) -> Option<&Ema> {
+        self.ema.as_ref()
     }
 
     /// The run's folder, if it has one.
@@ -265,7 +199,10 @@ impl Trainer {
             epochs: state.epoch,
             steps: state.step,
             best: state.best,
+            best_ema: state.best_ema,
             last: state.last,
+            test: self.tested[0],
+            test_ema: self.tested[1],
             parameters: self.store.parameter_count() as u64,
             seed: state.seed,
             seconds: state.seconds,
@@ -273,28 +210,50 @@ impl Trainer {
         }
     }
 
-    /// Model and optimiser by the names they have in a checkpoint.
+    /// Writes report and final figures, and returns these.
+    pub(crate) fn conclude(&self) -> Result<Summary, TrainError> {
+        let summary = self.summary(self.ended().unwrap_or(Ended::Interrupted));
+        if let Some(run) = &self.run {
+            let Ok(json) = serde_json::to_string_pretty(&summary) else {
+                unreachable!("a struct of numbers")
+            };
+            report::write(run.path(), &report::Illustrations::default())?;
+            // The last file: where it is, nothing is left to do but to test.
+            run.write(run::METRICS, &(json + "\n"))?;
+        }
+        Ok(summary)
+    }
+
+    /// Model, optimiser and running means by the names they have in a checkpoint.
     fn tensors(&self) -> candle_core::Result<BTreeMap<String, Tensor>> {
         let model = self.store.tensors().into_iter().map(|(name, t)| (format!("{MODEL}{name}"), t));
         let optimizer =
             self.optimizer.state()?.into_iter().map(|(name, t)| (format!("{OPTIMIZER}{name}"), t));
-        Ok(model.chain(optimizer).collect())
+        let means = self.ema.iter().flat_map(Ema::means).map(|(name, t)| (format!("{EMA}{name}"), t));
+        Ok(model.chain(optimizer).chain(means).collect())
     }
 
     /// Writes the checkpoint, unless what it would save is broken.
     pub(crate) fn save(&mut self) -> Result<(), TrainError> {
         let start = Instant::now();
         let tensors = self.tensors()?;
-        for t in tensors.values() {
+        for (name, t) in &tensors {
             if !is_finite(t)? {
-                return Err(self.diverged(f64::NAN));
+                let name = name.strip_prefix(MODEL).unwrap_or(name).to_owned();
+                return Err(self.diverged(f64::NAN, Some(Anomaly::Parameter(name))));
             }
         }
+        let step = self.state.step;
         if let Some(run) = &mut self.run {
-            self.state.log_bytes = run.synced_log_bytes()?;
+            [self.state.log_bytes, self.state.board_bytes] = run.synced()?;
+            let older = self.config.keep - 1;
+            if let Some(last) = self.saved.step.filter(|&last| last < step && older > 0) {
+                kept::keep(run.path(), last)?;
+            }
             checkpoint::write(&run.file(run::CHECKPOINT), &tensors, &self.state)?;
+            kept::prune(run.path(), step, older)?;
         }
-        self.saved = Saved { at: Instant::now(), took: start.elapsed() };
+        self.saved = Saved { at: Instant::now(), took: start.elapsed(), step: Some(step) };
         Ok(())
     }
 
@@ -312,21 +271,12 @@ impl Trainer {
     }
 
     /// The error for a loss that is no number at the step being taken.
-    pub(crate) fn diverged(&mut self, loss: f64) -> TrainError {
+    pub(crate) fn diverged(&mut self, loss: f64, anomaly: Option<Anomaly>) -> TrainError {
         let step = self.state.step;
-        match self.log(&Event::Diverged { step, loss: loss.to_string() }) {
-            Ok(()) => TrainError::Diverged { step, loss },
+        let told = anomaly.as_ref().map(Anomaly::to_string);
+        match self.log(&Event::Diverged { step, loss: loss.to_string(), anomaly: told }) {
+            Ok(()) => TrainError::Diverged { step, loss, anomaly },
             Err(e) => e,
         }
     }
-}
-
-/// Integers always are.
-fn is_finite(t: &Tensor) -> candle_core::Result<bool> {
-    let t = t.flatten_all()?;
-    Ok(match t.dtype() {
-        dtype if dtype.is_int() => true,
-        DType::F32 => t.to_vec1::<f32>()?.iter().all(|v| v.is_finite()),
-        _ => t.to_dtype(DType::F64)?.to_vec1::<f64>()?.iter().all(|v| v.is_finite()),
-    })
 }

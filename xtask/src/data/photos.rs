@@ -1,6 +1,6 @@
 //! Data sets of picture files: folders of classes, and pictures with masks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::Result;
@@ -61,16 +61,30 @@ pub(super) fn folder(dir: &Path, name: &str, part: Part, held_out: f64) -> Resul
     Ok(Arc::new(Subset::new(all, indices)?))
 }
 
-/// A part of CamVid, by its list in `dir` or in the folder `camvid` there.
+/// A part of CamVid.
 pub(super) fn camvid(dir: &Path, part: Part) -> Result<MaskedImages> {
-    let inner = dir.join("camvid");
     let list = match part {
         Part::Train => "train.txt",
         Part::Test => "test.txt",
     };
-    let list = if inner.is_dir() { inner.join(list) } else { dir.join(list) };
+    scenes(&camvid_list(dir, list))
+}
+
+/// What CamVid has for validation, if it is there.
+pub(super) fn camvid_validation(dir: &Path) -> Result<Option<MaskedImages>> {
+    let list = camvid_list(dir, "val.txt");
+    list.is_file().then(|| scenes(&list)).transpose()
+}
+
+/// A list in `dir`, or in the folder `camvid` there.
+fn camvid_list(dir: &Path, list: &str) -> PathBuf {
+    let inner = dir.join("camvid");
+    if inner.is_dir() { inner.join(list) } else { dir.join(list) }
+}
+
+fn scenes(list: &Path) -> Result<MaskedImages> {
     let classes = CAMVID.map(str::to_owned).to_vec();
-    MaskedImages::new(&list, classes, IGNORE, Decoders { image: photo, mask })
+    MaskedImages::new(list, classes, IGNORE, Decoders { image: photo, mask })
 }
 
 /// A file's red, green and blue, upright.

@@ -71,6 +71,8 @@ pub(crate) struct Data {
     encoding: Encoding,
     /// A word and its tag a line.
     train: String,
+    /// What the best epoch is chosen on; the test part, if it is empty.
+    validation: String,
     test: String,
 }
 
@@ -215,9 +217,8 @@ impl Dataset for TaggedSet {
 }
 
 impl Data {
-    fn read(&self, part: Part) -> Result<Vec<TaggedSentence>> {
-        let folder = data::folder_of(self.dir.as_deref(), &self.folder)?;
-        let file = folder.join(if part == Part::Train { &self.train } else { &self.test });
+    fn read(&self, file: &str) -> Result<Vec<TaggedSentence>> {
+        let file = data::folder_of(self.dir.as_deref(), &self.folder)?.join(file);
         let sentences = read_conll(&file, self.encoding).advise(data::advice(&self.folder))?;
         if sentences.is_empty() {
             return Err(failed(format!("{} has no sentences", file.display())));
@@ -255,11 +256,26 @@ impl Task for Entities {
     }
 
     fn learn(recipe: &Recipe<Self>) -> Result<Known> {
-        Ok(Known::of(&recipe.data.read(Part::Train)?))
+        Ok(Known::of(&recipe.data.read(&recipe.data.train)?))
     }
 
     fn open(recipe: &Recipe<Self>, known: &Known, part: Part) -> Result<TaggedSet> {
-        Ok(TaggedSet::new(recipe.data.read(part)?, known, part)?)
+        let Data { train, test, .. } = &recipe.data;
+        let file = if part == Part::Train { train } else { test };
+        Ok(TaggedSet::new(recipe.data.read(file)?, known, part)?)
+    }
+
+    fn validation(recipe: &Recipe<Self>, known: &Known) -> Result<Option<TaggedSet>> {
+        let data = &recipe.data;
+        if data.validation.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(TaggedSet::new(data.read(&data.validation)?, known, Part::Test)?))
+    }
+
+    /// No word is forgotten.
+    fn still(recipe: &Recipe<Self>, known: &Known) -> Result<TaggedSet> {
+        Ok(TaggedSet::new(recipe.data.read(&recipe.data.train)?, known, Part::Test)?)
     }
 
     fn build(recipe: &Recipe<Self>, known: &Known, store: &ParamStore, device: &Device) -> Result<Self> {

@@ -19,8 +19,8 @@ use nn_train::{Counts, Evaluation, Outcome};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Task;
 use super::network::{UnitName, variables};
+use super::{Neighbours, Task};
 use crate::data;
 use crate::failure::{Advise, failed};
 use crate::output::{self, Align, Table, note};
@@ -193,6 +193,12 @@ impl Task for Forecast {
         let [train, test] = chronological(columns.first().map_or(0, Vec::len), data.fraction)?;
         let (part, stride) = if part == Part::Train { (train, data.stride) } else { (test, 1) };
         Ok(Windows::new(&columns, scales, 0, part, WindowConfig { stride, ..data.windows() })?)
+    }
+
+    /// No value is foretold in training and in validation.
+    fn neighbours(recipe: &Recipe<Self>) -> Neighbours {
+        let Data { horizon, stride, .. } = recipe.data;
+        Neighbours::Overlap(horizon.div_ceil(stride).saturating_sub(1))
     }
 
     fn build(recipe: &Recipe<Self>, known: &Vec<Scale>, store: &ParamStore, device: &Device) -> Result<Self> {

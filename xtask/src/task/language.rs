@@ -17,6 +17,7 @@ use nn_train::{Evaluation, Outcome};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::Neighbours;
 use super::network::{Network, Use, decoder, variables};
 use super::{Task, lines};
 use crate::data;
@@ -88,6 +89,12 @@ impl Data {
         let (train, test) = text.split_at(end);
         Ok(if part == Part::Train { train } else { test }.to_owned())
     }
+
+    fn windows(&self, vocabulary: &Vocabulary, part: Part, begin: Begin) -> Result<TokenStream> {
+        let tokens = vocabulary.encode(&self.read(part)?)?;
+        TokenStream::new(tokens, self.length, begin)
+            .advise("a longer text, more of it with data.held_out, or shorter windows with data.length")
+    }
 }
 
 impl Task for Language {
@@ -127,9 +134,16 @@ impl Task for Language {
 
     fn open(recipe: &Recipe<Self>, vocabulary: &Vocabulary, part: Part) -> Result<TokenStream> {
         let begin = if part == Part::Train { Begin::Drawn } else { Begin::First };
-        let tokens = vocabulary.encode(&recipe.data.read(part)?)?;
-        TokenStream::new(tokens, recipe.data.length, begin)
-            .advise("a longer text, more of it with data.held_out, or shorter windows with data.length")
+        recipe.data.windows(vocabulary, part, begin)
+    }
+
+    fn still(recipe: &Recipe<Self>, vocabulary: &Vocabulary) -> Result<TokenStream> {
+        recipe.data.windows(vocabulary, Part::Train, Begin::First)
+    }
+
+    /// A training window begins up to a window's length later than the one held out that has its number.
+    fn neighbours(_recipe: &Recipe<Self>) -> Neighbours {
+        Neighbours::Overlap(1)
     }
 
     fn build(

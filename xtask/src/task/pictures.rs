@@ -64,6 +64,14 @@ impl Task for Pictures {
         recipe.data.open(part, recipe.model.input(), augment)
     }
 
+    fn validation(recipe: &Recipe<Self>, _classes: &Vec<String>) -> Result<Option<Prepared>> {
+        recipe.data.validation(recipe.model.input())
+    }
+
+    fn still(recipe: &Recipe<Self>, _classes: &Vec<String>) -> Result<Prepared> {
+        recipe.data.open(Part::Train, recipe.model.input(), None)
+    }
+
     fn build(
         recipe: &Recipe<Self>,
         classes: &Vec<String>,

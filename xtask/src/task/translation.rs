@@ -37,6 +37,8 @@ pub(crate) struct Data {
     encoding: Encoding,
     /// A sentence a line, in the language to translate from and in the one to translate to.
     train: [String; 2],
+    /// What the best epoch is chosen on; the test part, if these are empty.
+    validation: [String; 2],
     test: [String; 2],
     /// How often a word must occur in training to be known.
     min_count: usize,
@@ -53,6 +55,7 @@ impl Default for Data {
             dir: None,
             encoding: Encoding::default(),
             train: Default::default(),
+            validation: Default::default(),
             test: Default::default(),
             min_count: 2,
             longest: 60,
@@ -105,11 +108,24 @@ impl Dataset for SentencePairs {
 }
 
 impl Data {
-    fn read(&self, part: Part) -> Result<Vec<[String; 2]>> {
-        let files = if part == Part::Train { &self.train } else { &self.test };
+    fn read(&self, files: &[String; 2]) -> Result<Vec<[String; 2]>> {
         let folder = data::folder_of(self.dir.as_deref(), &self.folder)?;
         let pairs = read_parallel(&folder.join(&files[0]), &folder.join(&files[1]), self.encoding);
         pairs.advise(data::advice(&self.folder))
+    }
+}
+
+impl Known {
+    fn pairs(&self, data: &Data, files: &[String; 2]) -> Result<SentencePairs> {
+        let texts = data.read(files)?;
+        let numbers = |pair: &[String; 2]| {
+            let [mut source, mut target] = [self.words[0].encode(&pair[0])?, self.words[1].encode(&pair[1])?];
+            source.truncate(data.longest);
+            target.truncate(data.longest);
+            Ok([source, target])
+        };
+        let pairs = texts.iter().map(numbers).collect::<Result<_>>()?;
+        Ok(SentencePairs { texts, numbers: PairSet { pairs } })
     }
 }
 
@@ -141,7 +157,7 @@ impl Task for Translation {
     }
 
     fn learn(recipe: &Recipe<Self>) -> Result<Known> {
-        let pairs = recipe.data.read(Part::Train)?;
+        let pairs = recipe.data.read(&recipe.data.train)?;
         let special = &[Special::Padding, Special::Unknown, Special::Start, Special::End];
         let cfg = VocabularyConfig {
             units: Units::LowercaseWords,
@@ -154,16 +170,13 @@ impl Task for Translation {
     }
 
     fn open(recipe: &Recipe<Self>, known: &Known, part: Part) -> Result<SentencePairs> {
-        let texts = recipe.data.read(part)?;
-        let numbers = |pair: &[String; 2]| {
-            let [mut source, mut target] =
-                [known.words[0].encode(&pair[0])?, known.words[1].encode(&pair[1])?];
-            source.truncate(recipe.data.longest);
-            target.truncate(recipe.data.longest);
-            Ok([source, target])
-        };
-        let pairs = texts.iter().map(numbers).collect::<Result<_>>()?;
-        Ok(SentencePairs { texts, numbers: PairSet { pairs } })
+        let Data { train, test, .. } = &recipe.data;
+        known.pairs(&recipe.data, if part == Part::Train { train } else { test })
+    }
+
+    fn validation(recipe: &Recipe<Self>, known: &Known) -> Result<Option<SentencePairs>> {
+        let files = Some(&recipe.data.validation).filter(|files| files.iter().any(|file| !file.is_empty()));
+        files.map(|files| known.pairs(&recipe.data, files)).transpose()
     }
 
     fn build(recipe: &Recipe<Self>, known: &Known, store: &ParamStore, device: &Device) -> Result<Self> {

@@ -8,4 +8,5 @@ mod photos;
 mod results;
 mod sequences;
 mod texts;
+mod training;
 mod weights;

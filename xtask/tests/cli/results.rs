@@ -62,7 +62,7 @@ fn a_run_is_evaluated_as_it_was_trained() {
     let metrics = fs::read_to_string(run.join("metrics.json")).expect("a finished run has figures");
     let metrics: serde_json::Value = serde_json::from_str(&metrics).expect("JSON");
     let eval = call(dir.path(), &format!("eval {} --json", run.display())).ok().json();
-    let best = &metrics["best"]["eval"];
+    let best = &metrics["test"];
     assert_eq!(eval["accuracy"], best["accuracy"]);
     let difference = eval["loss"].as_f64().expect("a number") - best["loss"].as_f64().expect("a number");
     assert!(difference.abs() < 1e-6, "{eval} is not {best}");

@@ -15,6 +15,7 @@
 //! | [`read_conll`], [`read_parallel`] | sentences with a tag for each token; lines in two languages |
 //! | [`LabelledSequences`] | sequences of tokens with a class each, in batches of like length, padded |
 //! | [`TokenStream`] | one long text in windows, each with what comes next |
+//! | [`Portion`] | some of the examples of any of these: what is held out for validation |
 //! | [`Loader`] | shuffles, batches, and stays ahead of the training on threads of its own |
 
 pub mod cifar;
@@ -31,6 +32,7 @@ pub mod mnist;
 mod normalise;
 mod pairs;
 mod parallel;
+mod portion;
 mod prepared;
 mod sequences;
 mod series;
@@ -49,6 +51,7 @@ pub use loader::{Epoch, Loader, LoaderConfig, Order};
 pub use normalise::{IMAGENET, Normalise};
 pub use pairs::{Decoders, MaskedImages};
 pub use parallel::read_parallel;
+pub use portion::Portion;
 pub use prepared::Prepared;
 pub use sequences::{LabelledBatch, LabelledSequences, Padded, by_length};
 pub use series::{Scale, WindowBatch, WindowConfig, Windows, chronological};

@@ -133,13 +133,6 @@ impl Measure {
             Style::Score => format!("{value:.2}"),
         }
     }
-
-    fn better(self, a: f64, b: f64) -> bool {
-        match self.direction() {
-            Direction::Up => a > b,
-            Direction::Down => a < b,
-        }
-    }
 }
 
 /// Means over examples: the loss, and what else was measured.
@@ -178,8 +171,17 @@ impl Figures {
     /// Whether these are to be preferred: by the first measure that both have or, without one, by a lower loss. Equals are
     /// not better.
     pub fn better_than(&self, other: &Self) -> bool {
-        let first = self.measures().find_map(|(measure, a)| Some((measure, a, other.get(measure)?)));
-        first.map_or(self.loss < other.loss, |(measure, a, b)| measure.better(a, b))
+        self.gain_over(other) > 0.0
+    }
+
+    /// By how much these are better, in the unit of what decides: of the first measure that both have or, without one, of
+    /// the loss. Below 0 where they are worse.
+    pub fn gain_over(&self, other: &Self) -> f64 {
+        let first = self.measures().find_map(|(measure, a)| Some((measure, a - other.get(measure)?)));
+        match first.map_or((Direction::Down, self.loss - other.loss), |(m, gain)| (m.direction(), gain)) {
+            (Direction::Up, gain) => gain,
+            (Direction::Down, gain) => -gain,
+        }
     }
 }
 

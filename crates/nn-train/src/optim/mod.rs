@@ -9,6 +9,7 @@ mod adam;
 mod apply;
 mod formula;
 mod lamb;
+mod lerp;
 mod lion;
 mod nadam;
 mod radam;
@@ -25,6 +26,8 @@ use serde::{Deserialize, Serialize};
 use self::adam::Moments;
 use self::apply::{apply, norm};
 use self::formula::{Formula, Turn};
+
+pub(crate) use lerp::lerp;
 
 pub use adadelta::Adadelta;
 pub use adagrad::Adagrad;

@@ -35,14 +35,25 @@ pub(super) enum Scale {
     MaybeLog,
 }
 
-/// A chart over epochs or steps.
+/// What stands along the horizontal axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ticks {
+    /// The numbers themselves.
+    Numbers,
+    /// The powers of ten whose exponents they are.
+    Powers,
+}
+
+/// A chart over epochs, steps or rates.
 pub(super) struct Chart {
     /// As it is called within a sentence.
     pub(super) title: &'static str,
     pub(super) scale: Scale,
-    /// What the horizontal axis counts, and its right end.
+    /// What the horizontal axis counts, and its ends.
     pub(super) across: &'static str,
+    pub(super) begin: f64,
     pub(super) end: f64,
+    pub(super) ticks: Ticks,
     /// [`NARROW`] or [`WIDE`].
     pub(super) width: f64,
     pub(super) series: Vec<Series>,
@@ -98,7 +109,7 @@ impl Chart {
     }
 
     fn x(&self, at: f64) -> f64 {
-        LEFT + (self.width - RIGHT - LEFT) * at / self.end
+        LEFT + (self.width - RIGHT - LEFT) * (at - self.begin) / (self.end - self.begin)
     }
 
     /// Whether a dot at each of the points leaves the line visible.
@@ -128,9 +139,14 @@ impl Chart {
             svg,
             "<line class=\"axis\" x1=\"{left}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>"
         );
-        let step = round_step(self.end / (self.width / 60.0)).max(1.0);
-        let ticks = (0..).map(|i| f64::from(i) * step).take_while(|&t| t <= self.end + 1e-9);
+        let step = round_step((self.end - self.begin) / (self.width / 60.0)).max(1.0);
+        let first = (self.begin / step - 1e-9).ceil() * step;
+        let ticks = (0..).map(|i| first + f64::from(i) * step).take_while(|&t| t <= self.end + 1e-9);
         for tick in ticks {
+            let label = match self.ticks {
+                Ticks::Numbers => tick.to_string(),
+                Ticks::Powers => format!("1e{tick}"),
+            };
             let x = self.x(tick);
             let _ = write!(
                 svg,
@@ -139,7 +155,7 @@ impl Chart {
             );
             let _ = write!(
                 svg,
-                "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{tick}</text>",
+                "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{label}</text>",
                 bottom + 17.0
             );
         }
@@ -301,7 +317,9 @@ mod tests {
             title: "t",
             scale: Scale::MaybeLog,
             across: "epoch",
+            begin: 0.0,
             end: epochs,
+            ticks: Ticks::Numbers,
             width: NARROW,
             series: vec![Series { name: "n".into(), class: "train", points, marks: Marks::Dots }],
         };

@@ -1,6 +1,7 @@
 //! `report.html`: a run at a glance, in one file that needs nothing else.
 
 mod chart;
+mod lr_curve;
 mod matrix;
 mod panel;
 mod png;
@@ -12,13 +13,14 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use self::chart::{Chart, Marks, NARROW, Scale, Series};
+use self::chart::{Chart, Marks, NARROW, Scale, Series, Ticks};
 use self::text::{count, date, duration, escape};
 use crate::error::TrainError;
 use crate::event::{Epoch, Event, Setting, Step};
-use crate::metrics::{Direction, Figures, Measure, Style};
+use crate::metrics::{Confusion, Direction, Figures, Measure, Style};
 use crate::run::{self, About, RECIPE, REPORT};
 
+pub use self::lr_curve::write_lr_curve;
 pub use self::panel::{Content, Panel};
 pub use self::scene::Scene;
 
@@ -65,29 +67,72 @@ struct History {
     setting: Option<Setting>,
     steps: Vec<Step>,
     epochs: Vec<Epoch>,
+    evaluations: Vec<Judged>,
+    tested: Option<(Figures, Option<Figures>)>,
     finished: bool,
-    diverged: Option<(u64, String)>,
+    /// Step, loss, and where it came from.
+    diverged: Option<(u64, String, String)>,
+}
+
+/// An evaluation, at the end of an epoch or within one.
+struct Judged {
+    /// 2.5 is in the middle of the third.
+    epoch: f64,
+    eval: Figures,
+    ema: Option<Figures>,
+    best: bool,
 }
 
 impl History {
     fn of(events: Vec<Event>) -> Self {
         let mut history = Self::default();
         for event in events {
+            history.judged(&event);
             match event {
                 Event::Created(about) => history.about = about,
                 Event::Started(setting) => history.setting = Some(setting),
                 Event::Step(step) => history.steps.push(step),
                 Event::Epoch(epoch) => history.epochs.push(epoch),
                 Event::Finished { .. } => history.finished = true,
-                Event::Diverged { step, loss } => history.diverged = Some((step, loss)),
-                Event::EpochStarted { .. } | Event::Evaluating { .. } | Event::Checkpointed { .. } => {}
+                Event::Tested { test, ema } => history.tested = Some((test, ema)),
+                Event::Diverged { step, loss, anomaly } => {
+                    let told = anomaly.map_or(String::new(), |anomaly| format!("; {anomaly}"));
+                    history.diverged = Some((step, loss, told));
+                }
+                Event::EpochStarted { .. }
+                | Event::Evaluated(_)
+                | Event::Evaluating { .. }
+                | Event::Checkpointed { .. } => {}
             }
         }
         history
     }
 
-    fn best(&self) -> Option<&Epoch> {
-        self.epochs.iter().rfind(|e| e.best)
+    fn judged(&mut self, event: &Event) {
+        let judged = match event {
+            Event::Evaluated(e) => {
+                let epoch = self.position(e.epoch, e.batch);
+                Judged { epoch, eval: e.eval, ema: e.ema, best: e.best }
+            }
+            Event::Epoch(e) => Judged { epoch: e.epoch as f64, eval: e.eval, ema: e.ema, best: e.best },
+            _ => return,
+        };
+        self.evaluations.push(judged);
+    }
+
+    /// Of the batches done of an epoch, counted from 1, in epochs.
+    fn position(&self, epoch: u64, batch: u64) -> f64 {
+        let batches = self.setting.map_or(1, |s| s.batches).max(1) as f64;
+        epoch.saturating_sub(1) as f64 + batch as f64 / batches
+    }
+
+    fn best(&self) -> Option<&Judged> {
+        self.evaluations.iter().rfind(|e| e.best)
+    }
+
+    /// Of the last epoch that was the best when it ended.
+    fn confusion(&self) -> Option<&Confusion> {
+        self.epochs.iter().rev().find_map(|e| e.confusion.as_ref())
     }
 
     /// Epochs the run is meant to have, or has if it was made longer.
@@ -98,26 +143,20 @@ impl History {
 
     fn html(&self, recipe: &str, shown: &Illustrations) -> Result<String, TrainError> {
         let title = if self.about.title.is_empty() { "Training run" } else { &self.about.title };
-        let title = escape(title);
-        let style = include_str!("style.css");
-        let mut html = format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>{title}</title>\n<style>\n{style}</style></head>\n<body><main>\n<h1>{title}</h1>\n"
-        );
+        let mut html = page(title);
         let _ = writeln!(html, "<p class=\"sub\">{}</p>", escape(&self.state()));
         html.push_str(&self.cards());
         html.push_str(&self.charts());
-        if let Some(confusion) = self.best().and_then(|e| e.confusion.as_ref()) {
+        if let Some(confusion) = self.confusion() {
             html.push_str(&matrix::html(confusion, |class| self.class(class)));
         }
-        let confusion = self.best().and_then(|e| e.confusion.as_ref());
+        let confusion = self.confusion();
         html.push_str(&scene::html(&shown.scenes, confusion, |class| self.class(class))?);
         html.push_str(&self.samples(&shown.mistakes)?);
         shown.panels.iter().for_each(|panel| html.push_str(&panel.html()));
         html.push_str(&self.settings(recipe));
         html.push_str(&self.table());
-        html.push_str("</main></body></html>\n");
+        html.push_str(END);
         Ok(html)
     }
 
@@ -125,7 +164,9 @@ impl History {
     fn state(&self) -> String {
         let done = self.epochs.last().map_or(0, |e| e.epoch);
         let state = match &self.diverged {
-            Some((step, loss)) => format!("diverged: the loss was {loss} at step {}", count(*step)),
+            Some((step, loss, told)) => {
+                format!("diverged: the loss was {loss} at step {}{told}", count(*step))
+            }
             None if self.finished => "finished".to_owned(),
             None => format!("not finished: {done} of {} epochs", self.length()),
         };
@@ -138,18 +179,24 @@ impl History {
 
     fn cards(&self) -> String {
         let mut cards: Vec<(String, String)> = Vec::new();
-        if let Some(best) = self.best() {
-            let (value, what) = match best.eval.measures().next() {
-                Some((measure, value)) => {
-                    let extreme = match measure.direction() {
-                        Direction::Up => "best",
-                        Direction::Down => "lowest",
-                    };
-                    (measure.text(value), format!("{extreme} {}", measure.title()))
-                }
-                None => (format!("{:.4}", best.eval.loss), "lowest loss".to_owned()),
+        let leading = |figures: &Figures| match figures.measures().next() {
+            Some((measure, value)) => (measure.text(value), measure.title()),
+            None => (format!("{:.4}", figures.loss), "loss"),
+        };
+        if let Some((test, ema)) = &self.tested {
+            let mut card = |figures: &Figures, what: &str| {
+                let (value, title) = leading(figures);
+                cards.push((value, format!("test {title}{what}")));
             };
-            cards.push((value, format!("{what}, epoch {}", best.epoch)));
+            card(test, "");
+            ema.iter().for_each(|ema| card(ema, ", running mean"));
+        }
+        if let Some(best) = self.best() {
+            let (value, title) = leading(&best.eval);
+            let up = best.eval.measures().next().is_some_and(|(m, _)| m.direction() == Direction::Up);
+            let extreme = if up { "best" } else { "lowest" };
+            let epoch = (best.epoch * 100.0).round() / 100.0;
+            cards.push((value, format!("{extreme} {title} in evaluation, epoch {epoch}")));
         }
         if let Some(last) = self.epochs.last() {
             cards.push((format!("{:.4}", last.eval.loss), "last evaluation loss".to_owned()));
@@ -170,24 +217,33 @@ impl History {
     }
 
     fn charts(&self) -> String {
-        let per_epoch = self.setting.map_or(1, |s| s.batches).max(1) as f64;
-        let (across, end, width) = ("epoch", self.length() as f64, NARROW);
+        let (across, begin, end, ticks, width) = ("epoch", 0.0, self.length() as f64, Ticks::Numbers, NARROW);
         let by_epoch = |name: &'static str, class, of: &dyn Fn(&Epoch) -> Option<f64>| Series {
             name: name.into(),
             class,
             points: self.epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect(),
             marks: Marks::Dots,
         };
+        let judged = |name: &'static str, class, of: &dyn Fn(&Judged) -> Option<f64>| Series {
+            name: name.into(),
+            class,
+            points: self.evaluations.iter().filter_map(|e| Some((e.epoch, of(e)?))).collect(),
+            marks: Marks::Dots,
+        };
         let lines = |of: &dyn Fn(&Figures) -> Option<f64>| {
-            vec![
+            let mut lines = vec![
                 by_epoch("training", "train", &|e| of(&e.train)),
-                by_epoch("evaluation", "eval", &|e| of(&e.eval)),
-            ]
+                judged("evaluation", "eval", &|e| of(&e.eval)),
+            ];
+            if self.evaluations.iter().any(|e| e.ema.is_some()) {
+                lines.push(judged("running mean", "rate", &|e| of(e.ema.as_ref()?)));
+            }
+            lines
         };
         let line = |name: &'static str, class, of: fn(&Step) -> f64| Series {
             name: name.into(),
             class,
-            points: self.steps.iter().map(|s| (s.step as f64 / per_epoch, of(s))).collect(),
+            points: self.steps.iter().map(|s| (self.position(s.epoch, s.batch), of(s))).collect(),
             marks: Marks::Line,
         };
         let mut loss = lines(&|f| Some(f.loss));
@@ -198,15 +254,26 @@ impl History {
                 Style::Plain => Scale::MaybeLog,
                 Style::Score => Scale::FromZero,
             };
-            Chart { title: measure.title(), scale, across, end, width, series: lines(&|f| f.get(measure)) }
+            Chart {
+                title: measure.title(),
+                scale,
+                across,
+                begin,
+                end,
+                ticks,
+                width,
+                series: lines(&|f| f.get(measure)),
+            }
         };
         let loss_and_rate = [
-            Chart { title: "loss", scale: Scale::MaybeLog, across, end, width, series: loss },
+            Chart { title: "loss", scale: Scale::MaybeLog, across, begin, end, ticks, width, series: loss },
             Chart {
                 title: "learning rate",
                 scale: Scale::FromZero,
                 across,
+                begin,
                 end,
+                ticks,
                 width,
                 series: vec![line("learning rate", "rate", |s| s.lr)],
             },
@@ -307,6 +374,18 @@ impl History {
         html + "</tbody></table></details></div>\n"
     }
 }
+
+/// A page up to its headline, and its end.
+fn page(title: &str) -> String {
+    let (title, style) = (escape(title), include_str!("style.css"));
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}</title>\n<style>\n{style}</style></head>\n<body><main>\n<h1>{title}</h1>\n"
+    )
+}
+
+const END: &str = "</main></body></html>\n";
 
 /// A running mean over as many points as leave about twenty independent ones.
 fn smooth(series: Series) -> Series {

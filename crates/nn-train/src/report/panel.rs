@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::chart::{Chart, Marks, Scale, Series, WIDE};
+use super::chart::{Chart, Marks, Scale, Series, Ticks, WIDE};
 use super::text::escape;
 
 /// A part of a report.
@@ -77,7 +77,8 @@ fn chart(across: &'static str, lines: &[(String, Vec<f64>); 2]) -> Chart {
     });
     let longest = lines.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
     let end = longest.saturating_sub(1).max(1) as f64;
-    Chart { title: "", scale: Scale::Close, across, end, width: WIDE, series: series.collect() }
+    let (begin, ticks) = (0.0, Ticks::Numbers);
+    Chart { title: "", scale: Scale::Close, across, begin, end, ticks, width: WIDE, series: series.collect() }
 }
 
 fn map(columns: &[String], rows: &[(String, Vec<f32>)]) -> String {

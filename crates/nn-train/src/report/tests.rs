@@ -3,7 +3,9 @@
 use candle_core::{DType, Device};
 
 use super::*;
+use crate::event::Evaluated;
 use crate::metrics::Confusion;
+use crate::summary::Ended;
 
 fn figures(loss: f64, accuracy: f64) -> Figures {
     Figures::new(loss).with(Measure::Accuracy, accuracy)
@@ -16,6 +18,7 @@ fn epoch(epoch: u64, best: bool) -> Event {
         lr: 0.1,
         train: figures(1.0 / epoch as f64, 0.8),
         eval: figures(1.2 / epoch as f64, 0.7),
+        ema: None,
         best,
         seconds: 61.0,
         examples_per_second: 1234.4,
@@ -101,13 +104,43 @@ fn what_became_of_the_run_is_said() -> Result<(), TrainError> {
     let state = |events| History::of(events).state();
     assert_eq!(state(log()), "Started 2025-11-22 04:00 UTC, not finished: 3 of 3 epochs");
     let mut events = log();
-    events.push(Event::Finished { steps: 30, seconds: 61.0 });
+    events.push(Event::Finished { steps: 30, seconds: 61.0, ended: Ended::Finished });
     assert!(state(events).ends_with("finished"));
     let mut events = log();
-    events.push(Event::Diverged { step: 31, loss: "NaN".to_owned() });
+    events.push(Event::Diverged { step: 31, loss: "NaN".to_owned(), anomaly: None });
     assert!(state(events).ends_with("diverged: the loss was NaN at step 31"));
+    let mut events = log();
+    let anomaly = Some("w is no longer finite".to_owned());
+    events.push(Event::Diverged { step: 31, loss: "NaN".to_owned(), anomaly });
+    assert!(state(events).ends_with("NaN at step 31; w is no longer finite"));
     // A run that was killed before anything happened has a report too.
     assert!(History::default().html("", &Illustrations::default())?.contains("not finished: 0 of 1 epochs"));
+    Ok(())
+}
+
+#[test]
+fn what_was_tested_comes_first_and_evaluations_within_epochs_are_drawn() -> Result<(), TrainError> {
+    let mut events = log();
+    let (eval, ema) = (figures(0.3, 0.91), Some(figures(0.2, 0.93)));
+    events.push(Event::Evaluated(Evaluated {
+        epoch: 4,
+        step: 35,
+        batch: 5,
+        eval,
+        ema,
+        best: true,
+        seconds: 70.0,
+    }));
+    events.push(Event::Tested { test: figures(0.4, 0.88), ema });
+    let html = History::of(events).html("", &Illustrations::default())?;
+    let place = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text} is missing"));
+    let cards = [
+        "<b>88.00 %</b><span>test accuracy<",
+        "<b>93.00 %</b><span>test accuracy, running mean<",
+        "<b>91.00 %</b><span>best accuracy in evaluation, epoch 3.5<",
+    ];
+    assert!(cards.map(place).is_sorted());
+    assert!(html.contains("running mean</"), "{html}");
     Ok(())
 }
 

@@ -13,14 +13,14 @@ use nn_train::{Adam, Ended, Event, FitConfig, Outcome, Rule, Schedule, TrainErro
 
 type Result<T> = std::result::Result<T, TrainError>;
 
-fn stop_after(steps: u64) -> impl FnMut(&Event) -> ControlFlow<()> {
+pub(crate) fn stop_after(steps: u64) -> impl FnMut(&Event) -> ControlFlow<()> {
     move |event| match event {
         Event::Step(step) if step.step == steps => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     }
 }
 
-fn refusal(result: Result<Toy>) -> TrainError {
+pub(crate) fn refusal(result: Result<Toy>) -> TrainError {
     match result {
         Ok(_) => panic!("it was accepted"),
         Err(e) => e,
@@ -165,7 +165,7 @@ fn a_diverged_run_keeps_its_last_good_checkpoint() -> Result<()> {
             },
         );
         let error = result.expect_err("diverged");
-        assert!(matches!(error, TrainError::Diverged { step: 8, loss } if !loss.is_finite()), "{error}");
+        assert!(matches!(error, TrainError::Diverged { step: 8, loss, .. } if !loss.is_finite()), "{error}");
         assert!(error.to_string().contains(&format!("the loss is {bad} at step 8")), "{error}");
         assert!(fs::read(path.join(CHECKPOINT)).expect("a checkpoint") == checkpoint);
         assert!(matches!(run::events(&path)?.last(), Some(Event::Diverged { step: 8, .. })));
@@ -198,7 +198,10 @@ fn settings_out_of_range_and_empty_data_are_refused() -> Result<()> {
     store.vb(DType::F32, &Device::Cpu).get(1, "w")?;
     let negative = Schedule { lr: -0.1, ..Schedule::default() };
     assert!(new(FitConfig { schedule: negative, ..config() }).contains("lr must be 0 or more, got -0.1"));
-    assert!(new(FitConfig { clip_norm: Some(0.0), ..config() }).contains("clip_norm must be above 0, got 0"));
+    assert!(
+        new(FitConfig { clip_norm: Some(0.0), ..config() })
+            .contains("clip_norm must be above 0 and finite, got 0")
+    );
     assert!(new(FitConfig { log_every: 0, ..config() }).contains("log_every must be 1 step or more"));
     for (train, eval, says) in [(0, 7, "to train on"), (18, 0, "to evaluate on")] {
         let Toy { model, mut trainer } = toy(config());

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::toy::{BATCHES, EPOCHS, Toy, config, go_on, toy};
-use nn_train::run::{self, CHECKPOINT, LOG, METRICS, MODEL, RECIPE, REPORT};
+use nn_train::run::{self, CHECKPOINT, EMA, LOG, METRICS, MODEL, RECIPE, REPORT};
 use nn_train::{Cadence, Ended, Event, Summary, TrainError};
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ type Result<T> = std::result::Result<T, TrainError>;
 const STEPS: u64 = BATCHES * EPOCHS;
 
 /// The log's lines without what depends on the clock.
-fn log(path: &Path) -> Vec<Value> {
+pub(crate) fn log(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path.join(LOG)).expect("a log");
     let line = |line: &str| {
         let mut line: Value = serde_json::from_str(line).expect("a whole line");
@@ -28,7 +28,7 @@ fn log(path: &Path) -> Vec<Value> {
     text.lines().map(line).collect()
 }
 
-fn left_alone(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn left_alone(folder: &Path) -> Result<PathBuf> {
     let path = folder.join("alone");
     let summary = toy(config()).create(&path)?.fit(go_on)?;
     assert_eq!((summary.ended, summary.epochs, summary.steps), (Ended::Finished, EPOCHS, STEPS));
@@ -36,9 +36,11 @@ fn left_alone(folder: &Path) -> Result<PathBuf> {
 }
 
 /// Goes on with a run and compares everything it leaves with one that was left alone.
-fn assert_ends_like(alone: &Path, path: &Path, mut resumed: Toy) -> Result<()> {
-    assert_eq!(resumed.fit(go_on)?.ended, Ended::Finished);
-    assert!(fs::read(path.join(MODEL)).expect("weights") == fs::read(alone.join(MODEL)).expect("weights"));
+pub(crate) fn assert_ends_like(alone: &Path, path: &Path, mut resumed: Toy) -> Result<()> {
+    assert_ne!(resumed.fit(go_on)?.ended, Ended::Interrupted);
+    for name in [MODEL, EMA] {
+        assert!(fs::read(path.join(name)).ok() == fs::read(alone.join(name)).ok(), "{name}");
+    }
     assert_eq!(log(path), log(alone));
     let summary = |path: &Path| -> Summary {
         let json = fs::read(path.join(METRICS)).expect("figures");
@@ -153,9 +155,9 @@ fn the_same_seed_gives_the_same_bytes_and_a_log_without_gaps() -> Result<()> {
     Ok(())
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to.join("last")).expect("a folder");
-    for name in [RECIPE, CHECKPOINT, MODEL, LOG, METRICS, REPORT] {
+    for name in [RECIPE, CHECKPOINT, MODEL, EMA, LOG, METRICS, REPORT] {
         if from.join(name).is_file() {
             fs::copy(from.join(name), to.join(name)).expect("copied");
         }

@@ -10,7 +10,7 @@ use nn_core::{Ctx, Mode, ParamStore, Random};
 use nn_train::data::{Batch, Dataset, Loader, LoaderConfig, Order};
 use nn_train::run::{About, Begin};
 use nn_train::{
-    Cadence, Decay, Event, FitConfig, Norms, Outcome, Rule, Schedule, Sgd, Summary, TrainError, Trainer, fit,
+    Cadence, Decay, Event, FitConfig, Outcome, Rule, Schedule, Sgd, Summary, TrainError, Trainer, fit,
 };
 
 pub(crate) const SEED: u64 = 5;
@@ -43,7 +43,11 @@ impl Dataset for Points {
 }
 
 pub(crate) fn loader(examples: usize, order: Order) -> Loader<Points> {
-    let config = LoaderConfig { batch_size: 4, order, ..LoaderConfig::default() };
+    batches_of(4, examples, order)
+}
+
+pub(crate) fn batches_of(batch_size: usize, examples: usize, order: Order) -> Loader<Points> {
+    let config = LoaderConfig { batch_size, order, ..LoaderConfig::default() };
     Loader::new(Arc::new(Points(examples)), config, Random::new(SEED)).expect("a good configuration")
 }
 
@@ -79,9 +83,9 @@ pub(crate) fn config() -> FitConfig {
         optimizer: Rule::Sgd(Sgd { momentum: 0.9, ..Sgd::default() }),
         schedule: Schedule { lr: 0.1, warmup: 0.6, decay: Decay::Cosine { min_lr: 0.0 } },
         clip_norm: Some(0.5),
-        norms: Norms::Batch,
         checkpoint: Cadence::EpochEnd,
         log_every: 2,
+        ..FitConfig::default()
     }
 }
 
@@ -109,6 +113,15 @@ impl Toy {
 
     pub(crate) fn resume(mut self, path: &Path) -> std::result::Result<Self, TrainError> {
         self.trainer.resume(path)?;
+        Ok(self)
+    }
+
+    pub(crate) fn resume_from(
+        mut self,
+        path: &Path,
+        checkpoint: &Path,
+    ) -> std::result::Result<Self, TrainError> {
+        self.trainer.resume_from(path, checkpoint)?;
         Ok(self)
     }
 
