@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use self::ours::Ours;
-use self::rows::Row;
+use self::rows::{Pass, Row};
 use super::{Python, Side, Spread, take_turns};
 use crate::output::{self, Align, Table};
 
@@ -24,6 +24,9 @@ use crate::output::{self, Align, Table};
 pub(crate) struct Args {
     /// Networks to measure [default: all]
     names: Vec<String>,
+    /// What to measure of them
+    #[arg(long = "pass", value_enum, value_delimiter = ',', default_value = "training,decoding")]
+    passes: Vec<Pass>,
     /// Turns of each side; medians are over turns
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -72,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let mut torch = args.python.as_ref().map(start).transpose()?;
     let mut rows = Vec::new();
-    for row in rows::chosen(&args.names)? {
+    for row in rows::chosen(&args.names, &args.passes)? {
         let measured = measure(row, args.rounds, torch.as_mut())?;
         output::note(format!(
             "{} {} of {}: {:.2} ms",

@@ -81,3 +81,23 @@ impl Ours {
         self.model.decode(&self.batch, self.row.steps[1])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::sequence::rows::{self, Network};
+
+    /// On two sequences of the smaller rows.
+    #[test]
+    fn both_passes_run_and_the_file_holds_what_pytorch_needs() -> Result<()> {
+        let small = |row: &Row| !matches!(row.network, Network::Encoder { .. });
+        for row in rows::chosen(&[], &[Pass::Training, Pass::Decoding])?.into_iter().filter(small) {
+            let mut ours = Ours::new(Row { batch: 2, steps: [4, row.steps[1].min(4)], ..row })?;
+            let tensors = candle_core::safetensors::load(ours.file()?.path(), &Device::Cpu)?;
+            let rows = if row.pass == Pass::Decoding { 2 } else { tensors["batch.labels"].elem_count() };
+            assert_eq!(tensors["batch.answer"].dim(0)?, rows, "{}", row.name);
+            assert!(ours.seconds(1)? > 0.0);
+        }
+        Ok(())
+    }
+}

@@ -7,9 +7,9 @@ use crate::failure;
 use crate::task::network::UnitName;
 
 /// What is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Pass {
+pub(crate) enum Pass {
     /// Forward, cross-entropy, backward, a step of SGD with momentum.
     Training,
     /// The likeliest token each time, from the source to the end of the text.
@@ -112,14 +112,31 @@ const ROWS: &[Row] = &[
     Row { name: "translation-transformer", pass: Decoding, network: VASWANI,       batch: 64, steps: [14, 20],   aim: 3.0 },
 ];
 
-/// Those of these names, or all.
-pub(super) fn chosen(names: &[String]) -> Result<Vec<Row>> {
+/// Those of these names, or all, in these passes.
+pub(super) fn chosen(names: &[String], passes: &[Pass]) -> Result<Vec<Row>> {
     let all: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
     for name in names {
         if !all.contains(&name.as_str()) {
             return Err(failure::unknown("network", name, &all));
         }
     }
-    let asked = |row: &&Row| names.is_empty() || names.iter().any(|name| name == row.name);
-    Ok(ROWS.iter().filter(asked).copied().collect())
+    let named = |row: &Row| names.is_empty() || names.iter().any(|name| name == row.name);
+    Ok(ROWS.iter().filter(|row| named(row) && passes.contains(&row.pass)).copied().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_chosen_by_name_and_pass() -> Result<()> {
+        let both = [Pass::Training, Pass::Decoding];
+        assert_eq!(chosen(&[], &both)?.len(), ROWS.len());
+        let gru = ["translation-gru".to_owned()];
+        assert_eq!((chosen(&gru, &both)?.len(), chosen(&gru, &[Pass::Training])?.len()), (3, 1));
+        let error =
+            failure::report(&chosen(&["char-lstn".to_owned()], &both).err().expect("no such network"));
+        assert!(error.contains("did you mean"), "{error}");
+        Ok(())
+    }
 }
