@@ -144,7 +144,7 @@ fn print(report: &Report) -> Result<()> {
             format!("{:.2}–{:.2}", ours.least, ours.most),
             format!("{:.0}", 1e3 * row.batch as f64 / ours.median),
             times_torch.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
-            format!("{:.1}", row.aim),
+            row.aim.map(|aim| format!("{aim:.1}")).unwrap_or_default(),
         ]);
     }
     let torch = report.torch.as_ref().map(|version| format!(", PyTorch {version}")).unwrap_or_default();

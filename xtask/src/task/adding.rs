@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
-use nn_core::ops::{OverTime, Reduction, mse, over_time};
+use nn_core::ops::{OverTime, Reduction, mse, over_time, scale};
 use nn_core::{Ctx, Layer, ParamStore, Random, Through};
 use nn_layers::{Bias, Linear};
 use nn_sequence::{
@@ -76,7 +76,7 @@ pub(crate) struct Adding {
     device: Device,
 }
 
-/// steps → vectors with positions → Transformer layers → their mean → the sum.
+/// steps → vectors with positions → Transformer layers → their sum, as sequences may be of any length → the answer.
 struct Attending {
     embedding: Linear,
     positions: PositionalEncoding,
@@ -101,7 +101,8 @@ impl Layer for Attending {
     fn call(&self, x: &Tensor, ctx: &Ctx<'_>) -> candle_core::Result<Tensor> {
         let x = x.through("embedding", &self.embedding, ctx)?.through("positions", &self.positions, ctx)?;
         let x = x.through("encoder", &self.encoder, ctx)?; // [B, T, D]
-        over_time(&x, None, OverTime::Mean)?.through("head", &self.head, ctx)
+        let sum = scale(&over_time(&x, None, OverTime::Mean)?, x.dim(1)? as f64)?;
+        sum.through("head", &self.head, ctx)
     }
 }
 
