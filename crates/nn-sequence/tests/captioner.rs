@@ -125,5 +125,7 @@ fn refusals_name_the_rule() -> Result<()> {
     let (_, looks) = model.run(&map, &Tensor::new(&[[1u32], [2]], &Device::Cpu)?, &ctx)?;
     let error = doubly_stochastic(&looks, Some(&[1, 2])).expect_err("one step").to_string();
     assert!(error.contains("must be in 1..=1, got 2"), "{error}");
+    let error = doubly_stochastic(&looks.get(0)?, None).expect_err("of one caption").to_string();
+    assert!(error.contains("x must be [B, T, C], got [1, 4]"), "{error}");
     Ok(())
 }

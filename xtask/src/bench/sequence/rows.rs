@@ -134,8 +134,7 @@ mod tests {
         assert_eq!(chosen(&[], &both)?.len(), ROWS.len());
         let gru = ["translation-gru".to_owned()];
         assert_eq!((chosen(&gru, &both)?.len(), chosen(&gru, &[Pass::Training])?.len()), (3, 1));
-        let error =
-            failure::report(&chosen(&["char-lstn".to_owned()], &both).err().expect("no such network"));
+        let error = failure::report(&chosen(&["char-lstn".to_owned()], &both).expect_err("no such network"));
         assert!(error.contains("did you mean"), "{error}");
         Ok(())
     }
