@@ -5,6 +5,7 @@
 mod models;
 mod ops;
 mod python;
+mod sequence;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -23,12 +24,15 @@ enum What {
     Models(models::Args),
     /// Single ops, forward alone and forward with backward
     Ops(ops::Args),
+    /// Networks that read sequences: training steps, and texts word by word
+    Sequence(sequence::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Models(args) => models::run(args),
         What::Ops(args) => ops::run(args),
+        What::Sequence(args) => sequence::run(args),
     }
 }
 
@@ -51,4 +55,26 @@ impl Spread {
     fn ratio(a: &[f64], b: &[f64]) -> f64 {
         Self::of(&a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>()).median
     }
+}
+
+/// A side's turn: seconds a call, of so many.
+type Side<'a> = Box<dyn FnMut(u32) -> Result<f64> + 'a>;
+
+/// A turn lasts about this many seconds, or one call.
+const TURN: f64 = 0.3;
+
+/// Milliseconds a call, of each side in each round.
+fn take_turns(mut sides: Vec<Side<'_>>, rounds: u32) -> Result<Vec<Vec<f64>>> {
+    let mut calls = Vec::new();
+    for side in &mut sides {
+        side(1)?;
+        calls.push((TURN / side(1)?).clamp(1.0, 1000.0) as u32);
+    }
+    let mut times = vec![Vec::new(); sides.len()];
+    for _ in 0..rounds {
+        for ((side, &calls), times) in sides.iter_mut().zip(&calls).zip(&mut times) {
+            times.push(1e3 * side(calls)?);
+        }
+    }
+    Ok(times)
 }

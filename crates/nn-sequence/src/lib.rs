@@ -13,6 +13,7 @@
 //! | [`transformer_model`] | [`TransformerLanguageModel`] and [`TransformerClassifier`] |
 //! | [`positions`] | where a token is |
 //! | [`seq2seq`], [`transformer_seq2seq`] | [`Seq2Seq`] and [`TransformerSeq2Seq`]: from one sequence to another |
+//! | [`captioner`] | [`ImageCaptioner`]: a sentence about a picture |
 //! | [`text`] | texts as numbers: vocabularies of characters and words, trained tokenizers |
 //! | [`decode`] | texts from a model: greedy, beam search, sampling |
 //!
@@ -36,6 +37,7 @@
 //! # }
 //! ```
 
+pub mod captioner;
 pub mod cell;
 pub mod classifier;
 pub mod crf;
@@ -54,6 +56,7 @@ pub mod transformer_seq2seq;
 pub mod unit;
 pub mod word_tagger;
 
+pub use captioner::{Captioning, Gate, ImageCaptioner, ImageCaptionerConfig, doubly_stochastic};
 pub use cell::{Cell, CellConfig};
 pub use classifier::{Forecaster, ForecasterConfig, Pooling, SequenceClassifier, SequenceClassifierConfig};
 pub use crf::Crf;

@@ -1,6 +1,6 @@
 //! Transformer layers and the whole against PyTorch's: outputs and all gradients, of every option.
 //!
-//! The numbers are made by `tests/golden/transformer.py`.
+//! The numbers are made by `tests/golden/transformer.py` and `transformer_stacks.py`.
 
 use std::collections::HashMap;
 
@@ -8,10 +8,10 @@ use candle_core::{Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use nn_core::Ctx;
 use nn_core::testing::Golden;
-use nn_layers::{Activation, Masks};
+use nn_layers::{Activation, Masks, MultiHeadAttention};
 use nn_sequence::{
-    NormPlace, Transformer, TransformerConfig, TransformerDecoderLayer, TransformerEncoderLayer,
-    TransformerMasks,
+    Ending, NormPlace, Transformer, TransformerConfig, TransformerDecoder, TransformerDecoderLayer,
+    TransformerEncoder, TransformerEncoderLayer, TransformerMasks,
 };
 
 const WIDTH: usize = 4;
@@ -87,6 +87,41 @@ fn transformers_are_those_of_pytorch() -> Result<()> {
         let model = Transformer::new(WIDTH, [1, 1], &cfg(NormPlace::Last, Activation::Relu), vb)?;
         let masks = TransformerMasks { source: padded, target: CAUSAL, memory: padded };
         model.run(&given[0], &given[1], masks, &ctx)
+    })?;
+    golden.finish()
+}
+
+#[test]
+fn stacks_are_those_of_pytorch() -> Result<()> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/transformer_stacks.safetensors");
+    let mut golden = Golden::open(path)?;
+    let own = Tensor::new(&[[1u8, 1, 1, 1], [1, 1, 0, 0]], &Device::Cpu)?;
+    let padded = Masks { keys: Some(&own), ..Masks::default() };
+    let ctx = Ctx::eval();
+    check(&mut golden, "attention", &["x", "memory", "mask"], &ATTENTION.map(str::to_owned), |given, vb| {
+        let attention = MultiHeadAttention::new(WIDTH, 2, 0.0, vb)?;
+        let masks = Masks { mask: Some(&given[2]), ..padded };
+        attention.attend_to(&given[0], &attention.key_values(&given[1])?, masks, &ctx)
+    })?;
+    let padded_and_causal = Masks { causal: true, ..padded };
+    let deep = TransformerConfig {
+        heads: 2,
+        feed_forward: 3,
+        norm: NormPlace::First,
+        activation: Activation::Gelu,
+        ending: Ending::Norm,
+        ..TransformerConfig::default()
+    };
+    let stack = |norms: usize| {
+        let layers = ["layers.0.", "layers.1."].map(|prefix| layer(prefix, norms)).concat();
+        [layers, both("norm").to_vec()].concat()
+    };
+    check(&mut golden, "encoder", &["x"], &stack(2), |given, vb| {
+        TransformerEncoder::new(WIDTH, 2, &deep, vb)?.run(&given[0], padded_and_causal, &ctx)
+    })?;
+    check(&mut golden, "decoder", &["x", "memory"], &stack(3), |given, vb| {
+        let decoder = TransformerDecoder::new(WIDTH, 2, &deep, vb)?;
+        decoder.run(&given[0], &given[1], [padded_and_causal, Masks::default()], &ctx)
     })?;
     golden.finish()
 }

@@ -167,3 +167,23 @@ fn refusals_name_the_rule() -> Result<()> {
     assert!(error.contains("outputs as wide as embeddings, got 5 and 4"), "{error}");
     Ok(())
 }
+
+#[test]
+fn a_checkpoint_of_another_cell_is_refused_with_what_differs() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("lstm.safetensors");
+    let model = |unit| -> Result<ParamStore> {
+        let store = ParamStore::new(6);
+        language_model(unit, DecoderWeights::Own, &store)?;
+        Ok(store)
+    };
+    model(units()[1])?.save(&path)?;
+    for unit in [units()[0], units()[2]] {
+        let error = model(unit)?.load(&path).expect_err("an LSTM's").to_string();
+        for part in ["lstm.safetensors", "rnn.weight_hh_l0", "[16, 4]"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    assert!(model(units()[1])?.load(&path)?.is_exact());
+    Ok(())
+}

@@ -6,6 +6,7 @@ mod ours;
 mod rows;
 mod stock;
 
+use std::iter;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -16,7 +17,7 @@ use self::once::Once;
 use self::ours::Ours;
 pub(super) use self::rows::Pass;
 use self::rows::{Row, rows};
-use super::{Python, Spread};
+use super::{Python, Side, Spread, take_turns};
 use crate::output::{self, Align, Table};
 use crate::workspace;
 
@@ -145,12 +146,6 @@ impl Peers {
 /// How the peers build a model.
 const BUILD: &str = include_str!("models/build.py");
 
-/// A turn of a side lasts about this long, or one call.
-const TURN: f64 = 0.3;
-
-/// Seconds a call, of so many.
-type Side<'a> = Box<dyn FnMut(u32) -> Result<f64> + 'a>;
-
 /// Who takes turns with ours: PyTorch, ONNX Runtime, stock Candle.
 fn sides<'a>(row: Row, args: &Args, peers: &'a mut Peers, ours: &Ours) -> Result<[Option<Side<'a>>; 3]> {
     let Row { entry, pass, batch } = row;
@@ -174,29 +169,13 @@ fn measure(row: Row, args: &Args, peers: &mut Peers) -> Result<Measured> {
     let Row { entry, pass, batch } = row;
     let (has_torch, threads) = (peers.torch.is_some(), peers.threads);
     let mut ours = Ours::new(row)?;
-    let calls = |seconds: f64| (TURN / seconds).clamp(1.0, 1000.0) as u32;
-    ours.seconds(1)?;
-    let own = calls(ours.seconds(1)?);
-    let mut others = Vec::new();
-    for side in sides(row, args, peers, &ours)? {
-        others.push(match side {
-            None => None,
-            Some(mut side) => {
-                side(1)?;
-                let calls = calls(side(1)?);
-                Some((side, calls, Vec::new()))
-            }
-        });
-    }
-    let mut here = Vec::new();
-    for _ in 0..args.rounds {
-        here.push(1e3 * ours.seconds(own)?);
-        for (side, calls, times) in others.iter_mut().flatten() {
-            times.push(1e3 * side(*calls)?);
-        }
-    }
-    let times: Vec<Option<Vec<f64>>> =
-        others.into_iter().map(|other| other.map(|(.., times)| times)).collect();
+    let others = sides(row, args, peers, &ours)?;
+    let present = others.each_ref().map(Option::is_some);
+    let own: Side = Box::new(|calls| ours.seconds(calls));
+    let mut times =
+        take_turns(iter::once(own).chain(others.into_iter().flatten()).collect(), args.rounds)?.into_iter();
+    let here = times.next().unwrap_or_default();
+    let times = present.map(|present| present.then(|| times.next()).flatten());
     let spread = |i: usize| times[i].as_ref().map(|times| Spread::of(times));
     let ratio = |i: usize| times[i].as_ref().map(|times| Spread::ratio(times, &here));
     let processes = if args.processes {

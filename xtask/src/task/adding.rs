@@ -7,10 +7,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
-use nn_core::ops::{Reduction, mse};
-use nn_core::{Ctx, Layer, ParamStore, Random};
-use nn_layers::Bias;
-use nn_sequence::{Axes, Directions, Forecaster, ForecasterConfig, Input, RecurrentConfig, SequenceConfig};
+use candle_nn::VarBuilder;
+use nn_core::ops::{OverTime, Reduction, mse, over_time, scale};
+use nn_core::{Ctx, Layer, ParamStore, Random, Through};
+use nn_layers::{Bias, Linear};
+use nn_sequence::{
+    Forecaster, ForecasterConfig, Input, PositionalEncoding, RecurrentConfig, SequenceConfig,
+    TransformerEncoder, TransformerModelConfig,
+};
 use nn_train::data::{Batch, Dataset, Part};
 use nn_train::metrics::Share;
 use nn_train::report::{Content, Illustrations, Panel};
@@ -19,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Task;
-use super::network::{UnitName, variables};
+use super::network::{Network, Transformer, UnitName, Use, variables};
 use crate::failure::failed;
 use crate::output;
 use crate::predict::{self, Format};
@@ -27,14 +31,22 @@ use crate::recipe::{Nothing, Recipe, range};
 
 /// The table `[model]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum Model {
+    Recurrent(Recurrent),
+    Transformer(Transformer),
+}
+
+/// A recurrent network's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Model {
+pub(crate) struct Recurrent {
     unit: UnitName,
     hidden: usize,
     layers: usize,
 }
 
-impl Default for Model {
+impl Default for Recurrent {
     fn default() -> Self {
         Self { unit: UnitName::Lstm, hidden: 64, layers: 1 }
     }
@@ -60,8 +72,38 @@ impl Default for Data {
 
 /// A network that adds.
 pub(crate) struct Adding {
-    model: Forecaster,
+    model: Box<dyn Layer>,
     device: Device,
+}
+
+/// steps → vectors with positions → Transformer layers → their sum, as sequences may be of any length → the answer.
+struct Attending {
+    embedding: Linear,
+    positions: PositionalEncoding,
+    encoder: TransformerEncoder,
+    head: Linear,
+}
+
+impl Attending {
+    fn new(cfg: &TransformerModelConfig, vb: VarBuilder<'_>) -> candle_core::Result<Self> {
+        let &TransformerModelConfig { width, layers, longest, positions, ref transformer, .. } = cfg;
+        Ok(Self {
+            embedding: Linear::new(2, width, Bias::Learned, vb.pp("embedding"))?,
+            positions: PositionalEncoding::new(longest, width, positions, vb.pp("positions"))?,
+            encoder: TransformerEncoder::new(width, layers, transformer, vb.pp("encoder"))?,
+            head: Linear::new(width, 1, Bias::Learned, vb.pp("head"))?,
+        })
+    }
+}
+
+impl Layer for Attending {
+    /// `[B, T, 2]` → `[B, 1]`
+    fn call(&self, x: &Tensor, ctx: &Ctx<'_>) -> candle_core::Result<Tensor> {
+        let x = x.through("embedding", &self.embedding, ctx)?.through("positions", &self.positions, ctx)?;
+        let x = x.through("encoder", &self.encoder, ctx)?; // [B, T, D]
+        let sum = scale(&over_time(&x, None, OverTime::Mean)?, x.dim(1)? as f64)?;
+        sum.through("head", &self.head, ctx)
+    }
 }
 
 /// Sequences that are drawn when they are asked for.
@@ -116,19 +158,30 @@ impl Task for Adding {
     fn check(recipe: &Recipe<Self>) -> Result<()> {
         let Data { length, train_examples, test_examples, .. } = recipe.data;
         range::at_least_one(&[
-            ("model.hidden", recipe.model.hidden),
-            ("model.layers", recipe.model.layers),
             ("data.train_examples", train_examples),
             ("data.test_examples", test_examples),
         ])?;
         if length < 2 {
             return Err(failed(format!("data.length must be at least 2, got {length}")));
         }
-        Ok(())
+        match recipe.model {
+            Model::Recurrent(Recurrent { hidden, layers, .. }) => {
+                range::at_least_one(&[("model.hidden", hidden), ("model.layers", layers)])
+            }
+            Model::Transformer(transformer) if transformer.longest < length => Err(failed(format!(
+                "data.length must be at most model.longest, {}, got {length}",
+                transformer.longest
+            ))),
+            Model::Transformer(transformer) => Network::Transformer(transformer).check(Use::Answer),
+        }
     }
 
     fn title(recipe: &Recipe<Self>) -> [String; 2] {
-        [recipe.model.unit.name().to_owned(), "adding".to_owned()]
+        let model = match recipe.model {
+            Model::Recurrent(recurrent) => recurrent.unit.name(),
+            Model::Transformer(_) => "transformer",
+        };
+        [model.to_owned(), "adding".to_owned()]
     }
 
     fn locate(_data: &mut Data, _given: Option<&Path>) {}
@@ -147,17 +200,16 @@ impl Task for Adding {
     }
 
     fn build(recipe: &Recipe<Self>, _known: &(), store: &ParamStore, device: &Device) -> Result<Self> {
-        let Model { unit, hidden, layers } = recipe.model;
-        let recurrent = RecurrentConfig {
-            unit: unit.unit(),
-            layers,
-            directions: Directions::Forward,
-            dropout: 0.0,
-            bias: Bias::Learned,
-            axes: Axes::BatchFirst,
+        let vb = variables(store, device);
+        let model: Box<dyn Layer> = match recipe.model {
+            Model::Recurrent(Recurrent { unit, hidden, layers }) => {
+                let recurrent = RecurrentConfig { unit: unit.unit(), layers, ..RecurrentConfig::default() };
+                let sequence = SequenceConfig { input: Input::Features(2), hidden, recurrent, dropout: 0.0 };
+                Box::new(Forecaster::new(&ForecasterConfig { sequence, horizon: 1 }, vb)?)
+            }
+            // There are no tokens to know.
+            Model::Transformer(transformer) => Box::new(Attending::new(&transformer.config(0), vb)?),
         };
-        let sequence = SequenceConfig { input: Input::Features(2), hidden, recurrent, dropout: 0.0 };
-        let model = Forecaster::new(&ForecasterConfig { sequence, horizon: 1 }, variables(store, device))?;
         Ok(Self { model, device: device.clone() })
     }
 

@@ -73,6 +73,13 @@ fn symbols_are_copied_and_numbers_added() {
     let sum = predict(dir.path(), "0.5* 0.1 0.25* 0.3", &[]).ok().stdout;
     assert!((sum.trim().parse::<f64>().expect("a number") - 0.75).abs() < 0.2, "{sum}");
     predict(dir.path(), "0.5 2", &[]).fails(&["number 2 must be in [0, 1]"]);
+    let dir = folder();
+    let attending = "--set model.kind=transformer --set model.width=16 --set model.heads=2 --set model.feed_forward=16 \
+                     --set model.dropout=0.0 --set model.longest=4";
+    let adding = format!("toy-adding {small} --set data.length=4 {attending}");
+    assert!(figure(dir.path(), &adding, "exact") > 0.3);
+    call(dir.path(), &format!("train toy-adding --set data.length=5 {attending} --out other"))
+        .fails(&["data.length must be at most model.longest, 4, got 5"]);
 }
 
 #[test]
