@@ -303,7 +303,7 @@ mod tests {
         let names: Vec<_> = cells.iter().map(|cell| cell.path.to_string_lossy().into_owned()).collect();
         assert_eq!(names, ["s/lr=0.1 seed=1", "s/lr=0.1 seed=2", "s/lr=0.03 seed=1", "s/lr=0.03 seed=2"]);
         assert_eq!(cells[2].values[0].key, "schedule.lr");
-        let error = super::axes(settings(&["lr=1"])).err().expect("nothing varies");
+        let error = super::axes(settings(&["lr=1"])).expect_err("nothing varies");
         assert!(error.to_string().contains("nothing varies"));
         let many: Vec<Vec<Setting>> = vec![settings(&["seed=1,2"]).remove(0).alternatives(); 11];
         assert!(

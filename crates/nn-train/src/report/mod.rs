@@ -218,36 +218,8 @@ impl History {
 
     fn charts(&self) -> String {
         let (across, begin, end, ticks, width) = ("epoch", 0.0, self.length() as f64, Ticks::Numbers, NARROW);
-        let by_epoch = |name: &'static str, class, of: &dyn Fn(&Epoch) -> Option<f64>| Series {
-            name: name.into(),
-            class,
-            points: self.epochs.iter().filter_map(|e| Some((e.epoch as f64, of(e)?))).collect(),
-            marks: Marks::Dots,
-        };
-        let judged = |name: &'static str, class, of: &dyn Fn(&Judged) -> Option<f64>| Series {
-            name: name.into(),
-            class,
-            points: self.evaluations.iter().filter_map(|e| Some((e.epoch, of(e)?))).collect(),
-            marks: Marks::Dots,
-        };
-        let lines = |of: &dyn Fn(&Figures) -> Option<f64>| {
-            let mut lines = vec![
-                by_epoch("training", "train", &|e| of(&e.train)),
-                judged("evaluation", "eval", &|e| of(&e.eval)),
-            ];
-            if self.evaluations.iter().any(|e| e.ema.is_some()) {
-                lines.push(judged("running mean", "rate", &|e| of(e.ema.as_ref()?)));
-            }
-            lines
-        };
-        let line = |name: &'static str, class, of: fn(&Step) -> f64| Series {
-            name: name.into(),
-            class,
-            points: self.steps.iter().map(|s| (self.position(s.epoch, s.batch), of(s))).collect(),
-            marks: Marks::Line,
-        };
-        let mut loss = lines(&|f| Some(f.loss));
-        loss.insert(0, smooth(line("batches", "batches", |s| s.loss)));
+        let mut loss = self.lines(&|f| Some(f.loss));
+        loss.insert(0, smooth(self.by_step("batches", "batches", |s| s.loss)));
         let measured = |measure: Measure| {
             let scale = match measure.style() {
                 Style::Percent => Scale::Percent,
@@ -262,7 +234,7 @@ impl History {
                 end,
                 ticks,
                 width,
-                series: lines(&|f| f.get(measure)),
+                series: self.lines(&|f| f.get(measure)),
             }
         };
         let loss_and_rate = [
@@ -275,7 +247,7 @@ impl History {
                 end,
                 ticks,
                 width,
-                series: vec![line("learning rate", "rate", |s| s.lr)],
+                series: vec![self.by_step("learning rate", "rate", |s| s.lr)],
             },
         ];
         let charts = Measure::all().map(measured).chain(loss_and_rate);
@@ -285,6 +257,32 @@ impl History {
         } else {
             format!("<h2>Curves</h2>\n<div class=\"charts\">\n{html}</div>\n")
         }
+    }
+
+    /// A figure of both parts and, if there is one, of the running mean of the weights.
+    fn lines(&self, of: &dyn Fn(&Figures) -> Option<f64>) -> Vec<Series> {
+        let series = |name: &'static str, class, points| Series {
+            name: name.into(),
+            class,
+            points,
+            marks: Marks::Dots,
+        };
+        let trained = self.epochs.iter().filter_map(|e| Some((e.epoch as f64, of(&e.train)?)));
+        let judged = self.evaluations.iter().filter_map(|e| Some((e.epoch, of(&e.eval)?)));
+        let mean = self.evaluations.iter().filter_map(|e| Some((e.epoch, of(e.ema.as_ref()?)?)));
+        let mut lines = vec![
+            series("training", "train", trained.collect()),
+            series("evaluation", "eval", judged.collect::<Vec<_>>()),
+        ];
+        if self.evaluations.iter().any(|e| e.ema.is_some()) {
+            lines.push(series("running mean", "rate", mean.collect()));
+        }
+        lines
+    }
+
+    fn by_step(&self, name: &'static str, class: &'static str, of: fn(&Step) -> f64) -> Series {
+        let points = self.steps.iter().map(|s| (self.position(s.epoch, s.batch), of(s))).collect();
+        Series { name: name.into(), class, points, marks: Marks::Line }
     }
 
     fn samples(&self, samples: &[Sample]) -> Result<String, TrainError> {

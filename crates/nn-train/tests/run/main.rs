@@ -7,3 +7,4 @@ mod kept;
 mod refusals;
 mod resume;
 mod toy;
+mod trying;
