@@ -64,8 +64,8 @@ impl<T: Task> Parts<T> {
     /// # Errors
     /// If the files are missing or not what they should be, or too few examples are left.
     pub(crate) fn open(recipe: &Recipe<T>, known: &T::Known) -> Result<Self> {
-        let test = Arc::new(T::open(recipe, known, Part::Test)?);
         let train = T::open(recipe, known, Part::Train)?;
+        let test = Arc::new(T::open(recipe, known, Part::Test)?);
         let (train, eval, judge) = match recipe.train.validation {
             Some(share) => {
                 let [train, eval] = divide(recipe, train, T::still(recipe, known)?, share)?;
