@@ -101,7 +101,7 @@ fn mnist_files_are_found_and_remembered() {
     fs::create_dir(&data).expect("writable");
     mnist(&data);
     let train = call(dir.path(), "train mlp --data mnist --data-dir data --epochs 1 --out run").ok();
-    assert!(train.stderr.contains("40 training and 40 test images"), "{}", train.stderr);
+    assert!(train.stderr.contains("36 training, 4 validation and 40 test images"), "{}", train.stderr);
     let elsewhere = folder();
     let run = dir.path().join("run");
     let eval = call(elsewhere.path(), &format!("eval {} --json", run.display())).ok().json();
