@@ -190,9 +190,12 @@ impl Stage {
     /// the run ends in the same bytes.
     fn damage(&self, times: u32, whole: Duration, alone: &Remains, draws: &mut Draws) -> Result<u32> {
         let run = self.folder.join("damaged");
+        // Earlier and earlier, should runs have become faster.
+        let mut moment = whole.mul_f64(0.6);
         while !run.join(CHECKPOINT).is_file() || kept(&run)? == 0 {
-            if !self.kill_once("damaged", whole.mul_f64(0.4 + 0.4 * draws.unit()))? {
+            if !self.kill_once("damaged", moment)? {
                 fs::remove_dir_all(&run)?;
+                moment = moment.mul_f64(0.8);
             }
         }
         let file = run.join(CHECKPOINT);
