@@ -12,19 +12,10 @@ fn strided(shape: &[usize], strides: &[usize], offset: usize) -> Strided {
 
 /// A file of six bytes with one tensor on them.
 fn file(t: Strided, length: u64) -> Result<WeightFile> {
-    let about = About {
-        format: Format::Safetensors,
-        nesting: Vec::new(),
-        prefix: String::new(),
-        scheme: None,
-        metadata: BTreeMap::new(),
-        ignored: Vec::new(),
-    };
     WeightFile::with_table("x".to_owned(), Cursor::new(vec![0u8, 1, 2, 3, 4, 5]), |_| {
-        let storages = vec![Storage { start: 0, length, crc32: None }];
-        let table =
-            Table { about: about.clone(), tensors: BTreeMap::from([("t".to_owned(), t.clone())]), storages };
-        table.check(6).map(|()| table)
+        let tensors = BTreeMap::from([("t".to_owned(), t.clone())]);
+        let table = Table::new(About::new(Format::Safetensors), tensors, vec![Storage::plain(0, length)]);
+        table.check(&[6]).map(|()| table)
     })
 }
 
@@ -73,6 +64,9 @@ fn what_is_no_file_of_weights_is_named() {
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"<!DOCTYPE html>", "web page"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x93NUMPY\x01", "ends too early"),
+        (b"{\"weight_map\": 1}", "no weight_map"),
+        (b"\x08\x0a\x12", "a part of it ends beyond"),
         (b"PK\x03\x04", "not a whole zip archive"),
         (b"\x80\x02K\x01.", "none of torch.save"),
         (b"weights", "not a whole safetensors file"),
