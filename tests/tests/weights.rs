@@ -248,9 +248,9 @@ fn real_files_are_read_to_the_bit_of_their_twins() -> Result<()> {
     Ok(())
 }
 
-/// Every parameter of timm's and transformers' networks has one of ours, of the same shape.
+/// Every parameter of timm's and transformers' networks has one of ours, of the same shape, and goes back to what it was.
 #[test]
-fn names_of_other_libraries_become_ours() -> Result<()> {
+fn names_of_other_libraries_become_ours_and_theirs_again() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let read = |file: &str| -> Result<BTreeMap<String, BTreeMap<String, Shapes>>> {
         Ok(serde_json::from_value(golden(file)?.1["names"].take()).expect("names and shapes"))
@@ -260,16 +260,46 @@ fn names_of_other_libraries_become_ours() -> Result<()> {
             let zeros = |(name, shape): (String, Vec<usize>)| {
                 Ok((name, Tensor::zeros(shape, DType::U8, &Device::Cpu)?))
             };
-            let tensors = shapes.into_iter().map(zeros).collect::<Result<BTreeMap<_, _>>>()?;
+            let tensors = shapes.clone().into_iter().map(zeros).collect::<Result<BTreeMap<_, _>>>()?;
             let path = dir.path().join("theirs.safetensors");
             safetensors::write(&path, &tensors)?;
             let mut file = WeightFile::open(&path)?;
             assert_eq!(nn_vision::native(&mut file), Some(library.as_str()), "{model}");
-            let shapes = file.tensors().map(|(name, info)| (name, info.shape)).collect();
-            let likely = nn_vision::likely(&shapes)?;
+            let ours = file.tensors().map(|(name, info)| (name, info.shape)).collect();
+            let likely = nn_vision::likely(&ours)?;
             assert!(likely.len() == 1 && likely[0].report.fits(), "{model} of {library}: {likely:?}");
             assert_eq!((likely[0].entry.name, likely[0].num_classes), (model.as_str(), 1000));
+            assert!(nn_vision::foreign(&mut file, &library)?, "{model} for {library}");
+            let again = file.tensors().map(|(name, info)| (name.to_owned(), info.shape.to_vec()));
+            assert_eq!(
+                again.collect::<BTreeMap<_, _>>(),
+                shapes.into_iter().collect(),
+                "{model} for {library}"
+            );
+            assert!(!nn_vision::foreign(&mut file, "keras")?);
         }
     }
     Ok(())
+}
+
+/// What is cut and shaped for another library holds the same numbers.
+#[test]
+fn weights_for_other_libraries_hold_the_same_numbers() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("theirs.safetensors");
+    let conv = |c_out: usize, c_in: usize, side: usize| -> Result<Tensor> {
+        let count = c_out * c_in * side * side;
+        Tensor::arange(0u32, count as u32, &Device::Cpu)?.reshape((c_out, c_in, side, side))
+    };
+    let names = ["features.0.weight", "pre_logits.fc1.weight", "pre_logits.fc2.weight"];
+    let tensors = [conv(2, 3, 3)?, conv(4, 2, 7)?, conv(4, 4, 1)?];
+    let theirs: BTreeMap<String, Tensor> = names.map(str::to_owned).into_iter().zip(tensors).collect();
+    safetensors::write(&path, &theirs)?;
+    let mut file = WeightFile::open(&path)?;
+    assert_eq!(nn_vision::native(&mut file), Some("timm"));
+    let dense = file.tensor("classifier.0.weight")?;
+    assert_eq!(dense.dims(), [4, 98]);
+    assert_eq!(dense.flatten_all()?.to_vec1::<u32>()?, (0..392).collect::<Vec<_>>());
+    assert!(nn_vision::foreign(&mut file, "timm")?);
+    assert_same(&file.read()?, &theirs, "theirs")
 }

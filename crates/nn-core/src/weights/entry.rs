@@ -37,8 +37,12 @@ impl Entry {
         if parts == 1 {
             return Some(vec![self.clone()]);
         }
+        let [whole] = &self.parts[..] else {
+            let as_they_were =
+                self.parts.len() == parts && self.parts.iter().all(|p| p.shape == self.parts[0].shape);
+            return as_they_were.then(|| self.parts.iter().cloned().map(Self::from).collect());
+        };
         let rows = self.shape.first().filter(|rows| *rows % parts == 0)? / parts;
-        let [whole] = &self.parts[..] else { return None };
         let cut = |n: usize| {
             let mut part = whole.clone();
             part.offset = (n * rows).checked_mul(*part.strides.first()?)?.checked_add(part.offset)?;

@@ -135,3 +135,36 @@ fn tensors_under_other_names_are_renamed_and_joined() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn what_was_joined_or_is_one_is_cut_for_another_library() -> Result<()> {
+    let map = NameMap::new("theirs", [("key", "both#1"), ("query", "both#0"), ("conv.{p}", "dense.{p}@1x2")]);
+    let named = |names: &[(&str, Strided)]| {
+        let file = file(strided(&[1], &[1], 0), 6)?;
+        let entry = |(name, t): &(&str, Strided)| ((*name).to_owned(), Entry::from(t.clone()));
+        Ok::<_, Error>(WeightFile { entries: names.iter().map(entry).collect(), ..file })
+    };
+    let (query, key) = (strided(&[1, 2], &[2, 1], 0), strided(&[1, 2], &[2, 1], 2));
+    let conv = strided(&[2, 1, 1, 2], &[2, 2, 2, 1], 2);
+    let mut theirs = named(&[("query", query), ("key", key), ("conv.weight", conv)])?;
+    let mut ours =
+        named(&[("both", strided(&[2, 2], &[2, 1], 0)), ("dense.weight", strided(&[2, 2], &[2, 1], 2))])?;
+    assert!(theirs.rename(&map));
+    for file in [&mut theirs, &mut ours] {
+        assert_eq!(file.tensor("both")?.to_vec2::<u8>()?, [[0, 1], [2, 3]]);
+        assert_eq!(file.tensor("dense.weight")?.to_vec2::<u8>()?, [[2, 3], [4, 5]]);
+        assert!(file.rename_back(&map));
+        assert_eq!(file.about().scheme, None);
+        assert_eq!(file.tensor("query")?.to_vec2::<u8>()?, [[0, 1]]);
+        assert_eq!(file.tensor("key")?.to_vec2::<u8>()?, [[2, 3]]);
+        assert_eq!(file.tensor("conv.weight")?.dims(), [2, 1, 1, 2]);
+        assert!(!file.rename_back(&map));
+    }
+    for odd in [strided(&[3, 2], &[2, 1], 0), strided(&[], &[], 0)] {
+        assert!(!named(&[("both", odd)])?.rename_back(&map));
+    }
+    assert!(!named(&[("dense.weight", strided(&[2, 3], &[3, 1], 0))])?.rename_back(&map));
+    let mut other = named(&[("conv.weight", strided(&[1, 1, 2, 1], &[2, 2, 1, 1], 0))])?;
+    assert!(!other.rename(&map));
+    Ok(())
+}

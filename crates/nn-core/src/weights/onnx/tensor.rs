@@ -64,7 +64,8 @@ impl Proto {
             (1, Value::Bytes(span)) => self.shape.extend(wire.varints(span, MOST_AXES)?),
             (2, Value::Varint(kind)) => self.data_type = kind,
             (FLOAT_DATA..=INT64_DATA | RAW_DATA..=UINT64_DATA, Value::Bytes(span)) => {
-                if self.numbers.replace(Numbers { field: number, span }).is_some() {
+                let before = self.numbers.replace(Numbers { field: number, span });
+                if before.is_some() {
                     return Err(flaw("its numbers lie in more than one place"));
                 }
             }
