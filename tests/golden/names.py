@@ -45,6 +45,8 @@ MODELS = {
             )
         ),
     },
+    "vgg11_bn": {"timm": lambda: timm.create_model("vgg11_bn")},
+    "vgg16": {"timm": lambda: timm.create_model("vgg16")},
     "resnet50": {"transformers": lambda: ResNetForImageClassification(ResNetConfig(num_labels=1000))},
 }
 

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use candle_core::DType;
 use nn_core::weights::{self, Outline, WeightFile};
+use nn_vision::Pretrained;
 
-use crate::failure::{Advise, failed};
+use crate::failure::{self, Advise, failed};
 use crate::output;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Weights to read: safetensors or any of PyTorch's formats
+    /// Weights to read, of any format
     #[arg(value_name = "SRC")]
     source: PathBuf,
     /// File to make: *.safetensors, or *.pt, *.pth or *.bin for PyTorch
@@ -21,6 +22,9 @@ pub(crate) struct Args {
     /// Type of all floats [default: as they are]
     #[arg(long, value_enum, value_name = "TYPE")]
     dtype: Option<FloatName>,
+    /// Names for the tensors: those of torchvision, timm, … [default: as they are]
+    #[arg(long, value_name = "LIBRARY")]
+    to: Option<String>,
     /// Note a fact in the metadata, such as licence=MIT; safetensors only
     #[arg(long = "note", value_name = "KEY=VALUE", value_parser = fact)]
     notes: Vec<(String, String)>,
@@ -57,7 +61,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Err(failed(format!("{} exists and is not written over", args.target.display())))
             .advise("remove it, give DST another name, or add --force");
     }
-    let file = WeightFile::open(&args.source)?;
+    let mut file = WeightFile::open(&args.source)?;
+    if let Some(library) = &args.to {
+        rename(&mut file, library)?;
+    }
     let dtype = |dtype: DType| args.dtype.filter(|_| dtype.is_float()).map_or(dtype, DType::from);
     let outline: Outline = file
         .tensors()
@@ -67,7 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match target {
         Target::Torch => weights::torch::write_each(&args.target, &outline, tensor)?,
         Target::Safetensors => {
-            let metadata = metadata(&file, args);
+            let metadata = metadata(&file, args)?;
             weights::safetensors::write_each(&args.target, &outline, &metadata, tensor)?;
         }
     }
@@ -84,12 +91,40 @@ fn target(path: &Path) -> Result<Target> {
     }
 }
 
-/// What the source says of itself, its name, and what was noted, which counts most.
-fn metadata(file: &WeightFile, args: &Args) -> BTreeMap<String, String> {
-    let source =
-        args.source.file_name().map(|name| ("source".to_owned(), name.to_string_lossy().into_owned()));
-    let known = source.into_iter().chain(file.about().metadata.clone());
-    known.chain(args.notes.iter().cloned()).collect()
+/// Gives the tensors the names of `library`, whosever they have.
+fn rename(file: &mut WeightFile, library: &str) -> Result<()> {
+    let known = nn_vision::libraries();
+    if !known.contains(&library) {
+        return Err(failure::unknown("library", library, &known));
+    }
+    nn_vision::native(file);
+    if !nn_vision::foreign(file, library)? {
+        return Err(failed(format!("{} holds no network of which {library}'s names are known", file.name())))
+            .advise(
+                "`cargo xtask inspect` tells whose weights they are; leave --to out to keep their names",
+            );
+    }
+    Ok(())
+}
+
+/// What is known of the source, what it says of itself, and what was noted, which counts most.
+fn metadata(file: &WeightFile, args: &Args) -> Result<BTreeMap<String, String>> {
+    let name = args.source.file_name().map(|name| name.to_string_lossy().into_owned());
+    let sha256 = nn_vision::sha256(&args.source)?;
+    let mut known = BTreeMap::new();
+    if let Some(row) = Pretrained::all().find(|row| row.has(&sha256)) {
+        known.insert("source".to_owned(), row.url());
+        known.insert("licence".to_owned(), row.licence.to_owned());
+        known.extend(row.accuracy.map(|top1| ("accuracy".to_owned(), format!("{top1} % top-1"))));
+    }
+    // A file that says where it is from keeps the sum of what it was made from.
+    let said = &file.about().metadata;
+    if !said.contains_key("source") {
+        known.insert("sha256".to_owned(), sha256);
+        known.entry("source".to_owned()).or_insert_with(|| name.unwrap_or_default());
+    }
+    let facts = known.into_iter().chain(said.clone());
+    Ok(facts.chain(args.notes.iter().cloned()).collect())
 }
 
 impl From<FloatName> for DType {

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// A run's folder, or a model's name with --weights
     #[arg(value_name = "RUN_OR_MODEL")]
     subject: String,
-    /// Weights, safetensors or PyTorch's [default: the run's best]
+    /// Weights of any format [default: the run's best]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Data set [default: the run's, or digits]

@@ -41,6 +41,12 @@ struct Fetched {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let row = row(&args.weights)?;
+    let fetched = Fetched { source: row.name, model: row.model, file: file(row)?, licence: row.licence };
+    if args.json { output::json(&fetched) } else { output::line(fetched.file.display()) }
+}
+
+/// Where the file of a row lies, fetched if it is not there yet.
+pub(crate) fn file(row: &'static Pretrained) -> Result<PathBuf> {
     let bar = bar(row.name);
     let hub = Hub::from_env()?;
     let fetched = row.fetch(&hub, |Progress { done, total }| {
@@ -52,8 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     bar.iter().for_each(ProgressBar::finish_and_clear);
     let file = fetched.with_context(|| format!("cannot fetch {}", row.name))?;
     note(format_args!("{}, weights of {}, licence {}", row.name, row.model, row.licence));
-    let fetched = Fetched { source: row.name, model: row.model, file, licence: row.licence };
-    if args.json { output::json(&fetched) } else { output::line(fetched.file.display()) }
+    Ok(file)
 }
 
 /// Of a model's the first, unless a name follows.

@@ -16,7 +16,7 @@ use crate::output;
 pub(crate) struct Args {
     /// A model's name, see `cargo xtask list models`
     model: String,
-    /// Weights, safetensors or PyTorch's, with exactly the model's names and shapes
+    /// Weights of any format, with exactly the model's names and shapes
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// Safetensors file with a tensor `input` of shape [B, C, H, W]

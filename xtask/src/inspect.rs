@@ -12,7 +12,7 @@ use crate::output::{self, Align, Table, dims, thousands};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Weights: safetensors or any of PyTorch's formats
+    /// Weights of any format
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Print one JSON document

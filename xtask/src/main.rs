@@ -11,6 +11,7 @@ mod data;
 mod device;
 mod diff;
 mod eval;
+mod explain;
 mod failure;
 mod fetch;
 mod figures;
@@ -69,6 +70,8 @@ enum Command {
     Eval(eval::Args),
     /// Ask a trained model: what pictures show, how a text goes on
     Predict(predict::Args),
+    /// Show where in a picture a model looked for its answer
+    Explain(explain::Args),
     /// Fetch published weights
     Fetch(fetch::Args),
     /// Run raw tensors through a model once
@@ -116,6 +119,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::List(args) => list::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Forward(args) => forward::run(&args),
         Command::Summary(args) => summary::run(&args),

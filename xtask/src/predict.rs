@@ -1,7 +1,7 @@
 //! `predict`: what a trained model makes of an input.
 
 pub(crate) mod classes;
-mod photo;
+pub(crate) mod photo;
 pub(crate) mod picture;
 
 use std::ffi::OsString;
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// What the model is asked about: picture files (PNG, JPEG, BMP, GIF or WebP, of any size), or texts in quotes
     #[arg(required = true, value_name = "INPUT")]
     pub(crate) inputs: Vec<OsString>,
-    /// Weights, safetensors or PyTorch's [default: the run's best]
+    /// Weights of any format [default: the run's best]
     #[arg(long, value_name = "FILE")]
     pub(crate) weights: Option<PathBuf>,
     /// Data set the model was trained on: its classes and normalisation [default: the run's, or digits]

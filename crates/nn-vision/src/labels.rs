@@ -12,6 +12,17 @@ pub const IMAGENET: [&str; 1000] = columns().1;
 /// The same classes as WordNet identifies them; the folders of ImageNet are called so.
 pub const IMAGENET_WORDNET: [&str; 1000] = columns().0;
 
+/// The same after a class for none of them, as TensorFlow's models have it.
+pub const IMAGENET_AND_BACKGROUND: [&str; 1001] = {
+    let mut names = ["background"; 1001];
+    let mut class = 0;
+    while class < IMAGENET.len() {
+        names[class + 1] = IMAGENET[class];
+        class += 1;
+    }
+    names
+};
+
 /// The classes of CIFAR-10.
 pub const CIFAR10: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];

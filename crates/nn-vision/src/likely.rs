@@ -1,4 +1,4 @@
-//! Which model of the zoo a file of weights is for, and whose names it has, told from names and shapes.
+//! Which model of the zoo a file of weights is for, told from names and shapes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
-use nn_core::weights::{LoadReport, Mismatch, WeightFile};
+use nn_core::weights::{LoadReport, Mismatch};
 
 use crate::zoo::{Entry, entries};
-use crate::{mobilenet_v1, mobilenet_v2, resnet, vit};
 
 /// A model, and how well it suits the weights.
 #[derive(Clone, Debug)]
@@ -57,14 +56,6 @@ pub fn likely(shapes: &BTreeMap<&str, &[usize]>) -> Result<Vec<Likely>> {
         }
     }
     Ok(best)
-}
-
-/// Gives the tensors of a file the names we have for them, if they have those of another library; tells of which.
-/// A file under our own names stays as it is.
-pub fn native(file: &mut WeightFile) -> Option<&'static str> {
-    let mobilenets = mobilenet_v1::names().into_iter().chain(mobilenet_v2::names());
-    let mut maps = vit::names().into_iter().chain(resnet::names()).chain(mobilenets);
-    maps.find(|map| file.rename(map)).map(|map| map.scheme())
 }
 
 /// A model against weights, built for as many classes as these are for.

@@ -25,6 +25,8 @@ pub struct MobileNetV1Config {
     pub width: f64,
     /// Around the 3×3 convolutions: PyTorch's one pixel on every side, or TensorFlow's `Same`.
     pub padding: Padding,
+    /// Added to the variance by every norm: TensorFlow's models have 1e-3.
+    pub norm_eps: f64,
     /// After every norm.
     pub activation: Activation,
     /// Of the image.
@@ -37,6 +39,7 @@ pub struct MobileNetV1Config {
 pub const MOBILENET_V1: MobileNetV1Config = MobileNetV1Config {
     width: 1.0,
     padding: Padding::Symmetric([1, 1]),
+    norm_eps: 1e-5,
     activation: Activation::Relu6,
     in_channels: 3,
     num_classes: 1000,
@@ -133,7 +136,8 @@ impl MobileNetV1 {
     /// # Errors
     /// If `vb` has the names with other shapes.
     pub fn new(cfg: &MobileNetV1Config, vb: VarBuilder) -> Result<Self> {
-        let wide = Unit { padding: Some(cfg.padding), activation: Some(cfg.activation), ..unit(3) };
+        let norm = Unit { eps: cfg.norm_eps, activation: Some(cfg.activation), ..unit(3) };
+        let wide = Unit { padding: Some(cfg.padding), ..norm };
         let mut channels = scaled(STEM, cfg.width);
         let stem = Unit { stride: 2, ..wide };
         let stem = stem.build([cfg.in_channels, channels], ["conv_stem", "bn1"], vb.clone())?;
@@ -198,7 +202,7 @@ impl Separable {
     fn new([c_in, c_out]: [usize; 2], filter: Unit, vb: VarBuilder) -> Result<Self> {
         // Of each group both fans are 9; timm starts it from the fan of its own outputs.
         let depthwise = Unit { groups: c_in, init: Some(HE_FAN_IN), ..filter };
-        let pointwise = Unit { activation: filter.activation, ..unit(1) };
+        let pointwise = Unit { activation: filter.activation, eps: filter.eps, ..unit(1) };
         Ok(Self {
             depthwise: depthwise.build([c_in, c_in], ["conv_dw", "bn1"], vb.clone())?,
             pointwise: pointwise.build([c_in, c_out], ["conv_pw", "bn2"], vb)?,

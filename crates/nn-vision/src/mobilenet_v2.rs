@@ -23,6 +23,8 @@ pub struct MobileNetV2Config {
     pub width: f64,
     /// Around the 3×3 convolutions: PyTorch's one pixel on every side, or TensorFlow's `Same`.
     pub padding: Padding,
+    /// Added to the variance by every norm: TensorFlow's models have 1e-3.
+    pub norm_eps: f64,
     /// Probability of dropping a number before the last layer, in training.
     pub dropout: f64,
     /// Of the image.
@@ -35,6 +37,7 @@ pub struct MobileNetV2Config {
 pub const MOBILENET_V2: MobileNetV2Config = MobileNetV2Config {
     width: 1.0,
     padding: Padding::Symmetric([1, 1]),
+    norm_eps: 1e-5,
     dropout: 0.2,
     in_channels: 3,
     num_classes: 1000,
@@ -149,7 +152,7 @@ impl MobileNetV2 {
     pub fn new(cfg: &MobileNetV2Config, vb: VarBuilder) -> Result<Self> {
         let features = vb.pp("features");
         let mut channels = scaled(STEM, cfg.width);
-        let stem = Unit { stride: 2, padding: Some(cfg.padding), ..relu6(3) };
+        let stem = Unit { stride: 2, padding: Some(cfg.padding), ..cfg.relu6(3) };
         let stem = stem.build([cfg.in_channels, channels], PAIR, features.pp(0))?;
         let mut blocks = Vec::new();
         for [widen, c, n, stride] in TABLE {
@@ -157,12 +160,12 @@ impl MobileNetV2 {
                 let shape = [channels, channels * widen, scaled(c, cfg.width)];
                 let stride = if index == 0 { stride } else { 1 };
                 let vb = features.pp(blocks.len() + 1).pp("conv");
-                blocks.push(InvertedResidual::new(shape, stride, cfg.padding, vb)?);
+                blocks.push(InvertedResidual::new(cfg, shape, stride, vb)?);
                 channels = shape[2];
             }
         }
         let width = scaled(LAST, cfg.width.max(1.0));
-        let last = relu6(1).build([channels, width], PAIR, features.pp(blocks.len() + 1))?;
+        let last = cfg.relu6(1).build([channels, width], PAIR, features.pp(blocks.len() + 1))?;
         let head = Linear::new(width, cfg.num_classes, HEAD, vb.pp("classifier.1"))?;
         Ok(Self { stem, blocks, last, dropout: Dropout::new(cfg.dropout)?, head })
     }
@@ -204,8 +207,10 @@ impl Layer for MobileNetV2 {
     }
 }
 
-const fn relu6(kernel: usize) -> Unit {
-    Unit { activation: Some(Activation::Relu6), ..unit(kernel) }
+impl MobileNetV2Config {
+    const fn relu6(&self, kernel: usize) -> Unit {
+        Unit { activation: Some(Activation::Relu6), eps: self.norm_eps, ..unit(kernel) }
+    }
 }
 
 /// Widen by a 1×1, filter by a depthwise 3×3, narrow by a 1×1 without activation; the input is added where its
@@ -226,15 +231,15 @@ enum Skip {
 
 impl InvertedResidual {
     fn new(
+        cfg: &MobileNetV2Config,
         [c_in, hidden, c_out]: [usize; 3],
         stride: usize,
-        padding: Padding,
         vb: VarBuilder,
     ) -> Result<Self> {
         let widens = hidden != c_in;
-        let expand = widens.then(|| relu6(1).build([c_in, hidden], PAIR, vb.pp(0))).transpose()?;
-        let depthwise = Unit { stride, groups: hidden, padding: Some(padding), ..relu6(3) };
-        let project = Unit { activation: None, ..unit(1) };
+        let expand = widens.then(|| cfg.relu6(1).build([c_in, hidden], PAIR, vb.pp(0))).transpose()?;
+        let depthwise = Unit { stride, groups: hidden, padding: Some(cfg.padding), ..cfg.relu6(3) };
+        let project = Unit { activation: None, ..cfg.relu6(1) };
         let names = if widens { ["2", "3"] } else { ["1", "2"] };
         Ok(Self {
             expand,

@@ -154,7 +154,8 @@ impl Pretrained {
         Ok((store, network))
     }
 
-    fn has(&self, digest: &str) -> bool {
+    /// Whether a file of this SHA-256 holds these weights.
+    pub fn has(&self, digest: &str) -> bool {
         let known = [Some(self.sha256), self.converted_sha256];
         known.into_iter().flatten().any(|digits| !digits.is_empty() && digest.starts_with(digits))
     }
@@ -176,8 +177,11 @@ const fn whole(side: usize) -> Preprocessing {
     Preprocessing { shorter_side: side, crop: side, ..IMAGENET }
 }
 
-/// In hexadecimal digits.
-fn sha256(path: &Path) -> Result<String> {
+/// The SHA-256 of a file of weights, in hexadecimal digits.
+///
+/// # Errors
+/// If it is no file, or cannot be read.
+pub fn sha256(path: &Path) -> Result<String> {
     let bad =
         |e: &dyn std::fmt::Display| Error::Msg(format!("cannot read weights from {}: {e}", path.display()));
     let mut file = File::open(path).map_err(|e| bad(&e))?;
@@ -206,7 +210,9 @@ mod tests {
     fn rows_are_of_models_there_are_and_fit_their_pictures() {
         for row in Pretrained::all() {
             let entry = crate::find(row.model).unwrap_or_else(|| panic!("{} is of no model", row.name));
-            assert_eq!(row.labels.len(), entry.num_classes, "{}", row.name);
+            // TensorFlow's models have a class for the background.
+            let background = usize::from(row.labels[0] == "background");
+            assert_eq!(row.labels.len(), entry.num_classes + background, "{}", row.name);
             assert_eq!(row.preprocessing.crop, entry.input[1], "{}", row.name);
             assert!(row.preprocessing.shorter_side >= row.preprocessing.crop, "{}", row.name);
             assert!(

@@ -7,6 +7,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use nn_core::weights::NameMap;
 use nn_core::{Ctx, Layer, ParamStore, Through};
 use nn_layers::{
     Activation, AdaptiveAvgPool2d, BatchNorm, Bias, Conv2d, Conv2dConfig, ConvNorm, ConvNormConfig, Dropout,
@@ -79,6 +80,17 @@ pub(crate) const ZOO: &[Entry] = &[
     row("vgg16_bn", 138_365_992, |vb, n| build(VGG16_BN, vb, n)),
     row("vgg19_bn", 143_678_248, |vb, n| build(VGG19_BN, vb, n)),
 ];
+
+/// What timm calls the parameters: its dense layers are convolutions as large as what they see.
+pub(crate) fn names() -> [NameMap; 1] {
+    let rules = [
+        ("features.{n}.{p}", "features.{n}.{p}"),
+        ("pre_logits.fc1.{p}", "classifier.0.{p}@7x7"),
+        ("pre_logits.fc2.{p}", "classifier.3.{p}@1x1"),
+        ("head.fc.{p}", "classifier.6.{p}"),
+    ];
+    [NameMap::new("timm", rules)]
+}
 
 const fn row(
     name: &'static str,

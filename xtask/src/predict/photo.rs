@@ -12,7 +12,7 @@ use crate::model::{Model, inference};
 use crate::output;
 
 /// What weights for photos expect, and what their outputs mean.
-pub(super) struct Source {
+pub(crate) struct Source {
     entry: &'static Entry,
     row: Option<&'static Pretrained>,
     preprocessing: Preprocessing,
@@ -21,7 +21,7 @@ pub(super) struct Source {
 impl Source {
     /// The row called `name`, or the one the weights are known to come from, or what is usual for the model; nothing if
     /// the model takes no photos.
-    pub(super) fn find(model: &str, name: Option<&str>, weights: &Path) -> Result<Option<Self>> {
+    pub(crate) fn find(model: &str, name: Option<&str>, weights: &Path) -> Result<Option<Self>> {
         let Some(entry) = nn_vision::find(model) else { return Ok(None) };
         let Some(usual) = entry.preprocessing() else { return Ok(None) };
         let row = match name {
@@ -33,7 +33,7 @@ impl Source {
     }
 
     /// The network as its weights need it.
-    pub(super) fn build(&self, device: &Device) -> Result<Model> {
+    pub(crate) fn build(&self, device: &Device) -> Result<Model> {
         let store = inference();
         let build = self.row.and_then(|row| row.build).unwrap_or(self.entry.build);
         let network = build(store.vb(DType::F32, device), self.labels().len())?;
@@ -41,7 +41,7 @@ impl Source {
     }
 
     /// Of the classes, in order.
-    pub(super) fn labels(&self) -> &'static [&'static str] {
+    pub(crate) fn labels(&self) -> &'static [&'static str] {
         match self.row {
             Some(row) => row.labels,
             None if self.entry.num_classes == labels::CIFAR10.len() => &labels::CIFAR10,
@@ -49,15 +49,20 @@ impl Source {
         }
     }
 
+    /// What is done to pictures.
+    pub(crate) fn preprocessing(&self) -> Preprocessing {
+        self.preprocessing
+    }
+
     /// `[1, 3, H, W]`
-    pub(super) fn read(&self, path: &Path) -> Result<Tensor> {
+    pub(crate) fn read(&self, path: &Path) -> Result<Tensor> {
         let read = || self.preprocessing.apply(&Picture::open(path, Channels::Rgb)?)?.unsqueeze(0);
         // The message alone: it names the file, and several are shown together.
         read().map_err(|e: candle_core::Error| failed(failure::without_backtrace(&e.to_string()).to_owned()))
     }
 
     /// Says, where that is a guess, how pictures are prepared.
-    pub(super) fn note(&self) {
+    pub(crate) fn note(&self) {
         if self.row.is_none() {
             let Preprocessing { shorter_side, crop, normalise: Normalise { mean, deviation }, .. } =
                 self.preprocessing;

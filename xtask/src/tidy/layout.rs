@@ -15,6 +15,7 @@ const NO_MODEL: &[(&str, &str)] = &[
     ("zoo", "the table of models; each names its paper"),
     ("labels", "names of classes"),
     ("likely", "finds the model that weights are for"),
+    ("names", "names of other libraries"),
 ];
 
 pub(super) fn header(source: &Source) -> Vec<Finding> {

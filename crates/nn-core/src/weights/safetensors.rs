@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read as _, Seek, SeekFrom};
+use std::io::{BufReader, Read as _};
 use std::path::Path;
 
 use candle_core::{DType, Result, Tensor};
@@ -13,8 +13,11 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Value, json};
 
 use super::element::{self, Element, Outline, outline};
-use super::file::{About, Format, Source, Storage, Strided, Table, WeightFile};
+use super::file::{About, Format, WeightFile};
 use super::flaw::{Read, flaw};
+use super::storage::{Source, Storage};
+use super::strided::Strided;
+use super::table::Table;
 
 /// Reads every tensor of a safetensors file, by name.
 ///
@@ -37,11 +40,7 @@ fn open(path: &Path) -> Result<WeightFile> {
     let name = path.display().to_string();
     let file = File::open(path)
         .map_err(|e| candle_core::Error::Msg(format!("cannot read weights from {name}: {e}")))?;
-    WeightFile::with_table(name, BufReader::new(file), |source| {
-        let length = source.seek(SeekFrom::End(0))?;
-        source.rewind()?;
-        table(source, length)
-    })
+    WeightFile::with_table(name, BufReader::new(file), |file| table(&mut file.source, file.length))
 }
 
 /// The header of a file whose length is `length`.
@@ -66,11 +65,7 @@ pub(super) fn table(source: &mut Box<dyn Source>, length: u64) -> Read<Table> {
         if info.data_offsets.0 != end || bytes != info.data_offsets.1.checked_sub(end) {
             return Err(bad(&"its offsets and shapes contradict each other").at(&name));
         }
-        storages.push(Storage {
-            start: start + end as u64,
-            length: (info.data_offsets.1 - end) as u64,
-            crc32: None,
-        });
+        storages.push(Storage::plain(start + end as u64, (info.data_offsets.1 - end) as u64));
         tensors.insert(name, Strided::contiguous(storages.len() - 1, element, info.shape.clone()));
         end = info.data_offsets.1;
     }
@@ -78,15 +73,8 @@ pub(super) fn table(source: &mut Box<dyn Source>, length: u64) -> Read<Table> {
         return Err(bad(&format_args!("{length} bytes long, its header says {start} and {end}")));
     }
     let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-    let about = About {
-        format: Format::Safetensors,
-        nesting: Vec::new(),
-        prefix: String::new(),
-        scheme: None,
-        metadata,
-        ignored: Vec::new(),
-    };
-    Ok(Table { about, tensors, storages })
+    let about = About { metadata, ..About::new(Format::Safetensors) };
+    Ok(Table::new(about, tensors, storages))
 }
 
 fn element_of(dtype: Dtype) -> Option<Element> {

@@ -64,6 +64,20 @@ pub(super) const ROWS: &[Pretrained] = &[
     timm("deit_t_16_distilled", "deit_tiny_distilled_patch16_224.fb_in1k", "timm/deit_tiny_distilled_patch16_224.fb_in1k", 248).accuracy(74.5),
     timm("deit_s_16_distilled", "deit_small_distilled_patch16_224.fb_in1k", "timm/deit_small_distilled_patch16_224.fb_in1k", 248).accuracy(81.2),
     timm("deit_b_16_distilled", "deit_base_distilled_patch16_224.fb_in1k", "timm/deit_base_distilled_patch16_224.fb_in1k", 248).accuracy(83.4),
+    Pretrained {
+        build: Some(|vb, num_classes| {
+            let cfg = MobileNetV1Config { norm_eps: 1e-3, padding: Padding::Same, num_classes, ..MOBILENET_V1 };
+            Ok(MobileNetV1::new(&cfg, vb)?.into())
+        }),
+        ..google("mobilenet_v1", "mobilenet_v1_1.0_224", "google/mobilenet_v1_1.0_224")
+    },
+    Pretrained {
+        build: Some(|vb, num_classes| {
+            let cfg = MobileNetV2Config { norm_eps: 1e-3, padding: Padding::Same, num_classes, ..MOBILENET_V2 };
+            Ok(MobileNetV2::new(&cfg, vb)?.into())
+        }),
+        ..google("mobilenet_v2", "mobilenet_v2_1.0_224", "google/mobilenet_v2_1.0_224")
+    },
 ];
 
 /// TensorFlow's own, whose convolutions of stride 2 pad below and on the right.
@@ -138,6 +152,16 @@ const fn cifar(model: &'static str, name: &'static str, path: &'static str, accu
         preprocessing: whole(32),
         labels: &labels::CIFAR10,
         ..torchvision(model, name, accuracy)
+    }
+}
+
+/// On the hub in transformers' names: TensorFlow's own, with its epsilon, its padding and its class for the background.
+const fn google(model: &'static str, name: &'static str, hub: &'static str) -> Pretrained {
+    Pretrained {
+        licence: "other",
+        preprocessing: Preprocessing { normalise: Normalise::HALF, ..IMAGENET },
+        labels: &labels::IMAGENET_AND_BACKGROUND,
+        ..timm(model, name, hub, 256)
     }
 }
 

@@ -12,19 +12,10 @@ fn strided(shape: &[usize], strides: &[usize], offset: usize) -> Strided {
 
 /// A file of six bytes with one tensor on them.
 fn file(t: Strided, length: u64) -> Result<WeightFile> {
-    let about = About {
-        format: Format::Safetensors,
-        nesting: Vec::new(),
-        prefix: String::new(),
-        scheme: None,
-        metadata: BTreeMap::new(),
-        ignored: Vec::new(),
-    };
     WeightFile::with_table("x".to_owned(), Cursor::new(vec![0u8, 1, 2, 3, 4, 5]), |_| {
-        let storages = vec![Storage { start: 0, length, crc32: None }];
-        let table =
-            Table { about: about.clone(), tensors: BTreeMap::from([("t".to_owned(), t.clone())]), storages };
-        table.check(6).map(|()| table)
+        let tensors = BTreeMap::from([("t".to_owned(), t.clone())]);
+        let table = Table::new(About::new(Format::Safetensors), tensors, vec![Storage::plain(0, length)]);
+        table.check(&[6]).map(|()| table)
     })
 }
 
@@ -73,6 +64,9 @@ fn what_is_no_file_of_weights_is_named() {
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"<!DOCTYPE html>", "web page"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x93NUMPY\x01", "ends too early"),
+        (b"{\"weight_map\": 1}", "no weight_map"),
+        (b"\x08\x0a\x12", "a part of it ends beyond"),
         (b"PK\x03\x04", "not a whole zip archive"),
         (b"\x80\x02K\x01.", "none of torch.save"),
         (b"weights", "not a whole safetensors file"),
@@ -139,5 +133,38 @@ fn tensors_under_other_names_are_renamed_and_joined() -> Result<()> {
         assert!(!bad.rename(&map));
         assert_eq!(bad.tensors().map(|(name, _)| name).collect::<Vec<_>>(), ["key", "query"]);
     }
+    Ok(())
+}
+
+#[test]
+fn what_was_joined_or_is_one_is_cut_for_another_library() -> Result<()> {
+    let map = NameMap::new("theirs", [("key", "both#1"), ("query", "both#0"), ("conv.{p}", "dense.{p}@1x2")]);
+    let named = |names: &[(&str, Strided)]| {
+        let file = file(strided(&[1], &[1], 0), 6)?;
+        let entry = |(name, t): &(&str, Strided)| ((*name).to_owned(), Entry::from(t.clone()));
+        Ok::<_, Error>(WeightFile { entries: names.iter().map(entry).collect(), ..file })
+    };
+    let (query, key) = (strided(&[1, 2], &[2, 1], 0), strided(&[1, 2], &[2, 1], 2));
+    let conv = strided(&[2, 1, 1, 2], &[2, 2, 2, 1], 2);
+    let mut theirs = named(&[("query", query), ("key", key), ("conv.weight", conv)])?;
+    let mut ours =
+        named(&[("both", strided(&[2, 2], &[2, 1], 0)), ("dense.weight", strided(&[2, 2], &[2, 1], 2))])?;
+    assert!(theirs.rename(&map));
+    for file in [&mut theirs, &mut ours] {
+        assert_eq!(file.tensor("both")?.to_vec2::<u8>()?, [[0, 1], [2, 3]]);
+        assert_eq!(file.tensor("dense.weight")?.to_vec2::<u8>()?, [[2, 3], [4, 5]]);
+        assert!(file.rename_back(&map));
+        assert_eq!(file.about().scheme, None);
+        assert_eq!(file.tensor("query")?.to_vec2::<u8>()?, [[0, 1]]);
+        assert_eq!(file.tensor("key")?.to_vec2::<u8>()?, [[2, 3]]);
+        assert_eq!(file.tensor("conv.weight")?.dims(), [2, 1, 1, 2]);
+        assert!(!file.rename_back(&map));
+    }
+    for odd in [strided(&[3, 2], &[2, 1], 0), strided(&[], &[], 0)] {
+        assert!(!named(&[("both", odd)])?.rename_back(&map));
+    }
+    assert!(!named(&[("dense.weight", strided(&[2, 3], &[3, 1], 0))])?.rename_back(&map));
+    let mut other = named(&[("conv.weight", strided(&[1, 1, 2, 1], &[2, 2, 1, 1], 0))])?;
+    assert!(!other.rename(&map));
     Ok(())
 }

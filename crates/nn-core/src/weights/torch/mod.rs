@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 
 use super::flaw::{Read, flaw};
 use super::pickle::{Heap, Id};
+use super::storage::Storage;
+use super::strided::Strided;
+use super::table::Table;
 use super::{Element, file};
 pub(super) use plain::table as plain;
 pub(super) use tar::table as tar;
@@ -114,12 +117,7 @@ fn storages(heap: &Heap) -> Read<BTreeMap<Key, Size>> {
 }
 
 /// The tensors of `root` as a table over storages that lie at `places`.
-fn table(
-    format: file::Format,
-    heap: &Heap,
-    root: Id,
-    places: &BTreeMap<Key, file::Storage>,
-) -> Read<file::Table> {
+fn table(format: file::Format, heap: &Heap, root: Id, places: &BTreeMap<Key, Storage>) -> Read<Table> {
     let state = state::find(heap, root)?;
     let keys: Vec<&Key> = places.keys().collect();
     let mut tensors = BTreeMap::new();
@@ -131,17 +129,15 @@ fn table(
         tensors.insert(name, strided);
     }
     let about = file::About {
-        format,
         nesting: state.nesting,
-        prefix: String::new(),
-        scheme: None,
         metadata: state.metadata,
         ignored: state.ignored,
+        ..file::About::new(format)
     };
-    Ok(file::Table { about, tensors, storages: places.values().copied().collect() })
+    Ok(Table::new(about, tensors, places.values().copied().collect()))
 }
 
-fn strided(heap: &Heap, tensor: &state::Rebuilt<'_>, keys: &[&Key]) -> Read<file::Strided> {
+fn strided(heap: &Heap, tensor: &state::Rebuilt<'_>, keys: &[&Key]) -> Read<Strided> {
     let sizes = |id, what| {
         let sizes = heap.items(id).unwrap_or_default().iter();
         let sizes = sizes.map(|&id| heap.count(id).and_then(|n| usize::try_from(n).ok()));
@@ -151,7 +147,7 @@ fn strided(heap: &Heap, tensor: &state::Rebuilt<'_>, keys: &[&Key]) -> Read<file
     let storage = keys.binary_search_by(|k| k.as_str().cmp(key));
     let start = tensor.storage.view.map_or(0, |[start, _]| start);
     let offset = heap.count(tensor.offset).and_then(|n| usize::try_from(n.checked_add(start)?).ok());
-    Ok(file::Strided {
+    Ok(Strided {
         storage: storage.map_err(|_| flaw(format!("there is no storage {key}")))?,
         element: tensor.element,
         offset: offset.ok_or_else(|| flaw("it starts nowhere"))?,
@@ -161,7 +157,7 @@ fn strided(heap: &Heap, tensor: &state::Rebuilt<'_>, keys: &[&Key]) -> Read<file
 }
 
 /// A tensor of a view may not look past the view's end.
-fn within(strided: &file::Strided, [start, size]: [u64; 2]) -> Read<()> {
+fn within(strided: &Strided, [start, size]: [u64; 2]) -> Read<()> {
     let end = start.checked_add(size).and_then(|end| end.checked_mul(strided.element.size() as u64));
     let bytes = end.and_then(|end| strided.checked_bytes(end));
     bytes.map(|_| ()).ok_or_else(|| flaw("it looks past the end of its storage"))

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 
-use super::super::file::{Format, Source, Storage, Table};
+use super::super::file::Format;
 use super::super::flaw::{Read, flaw};
 use super::super::pickle::{self, Heap, Id, Input, Node};
+use super::super::storage::{Source, Storage};
+use super::super::table::Table;
 use super::{Size, storages, table as torch_table};
 
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
@@ -57,5 +59,5 @@ pub(super) fn storage<R: BufRead>(input: &mut Input<R>, length: u64, size: Size)
     }
     let start = length - input.left();
     input.skip(size.bytes)?;
-    Ok(Storage { start, length: size.bytes, crc32: None })
+    Ok(Storage::plain(start, size.bytes))
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{BufReader, SeekFrom};
 
-use super::super::file::{Format, Source, Storage, Table};
+use super::super::file::Format;
 use super::super::flaw::{Read, flaw};
 use super::super::pickle::{self, Heap, Id, Input, Node};
+use super::super::storage::{Source, Storage};
+use super::super::table::Table;
 use super::{Key, Size, element_of_storage};
 
 const BLOCK: u64 = 512;
@@ -95,7 +97,7 @@ fn storages(source: &mut Box<dyn Source>, part: Part) -> Read<Storages> {
             .ok_or_else(|| flaw("a storage is larger than any file"))?;
         let start = part.start + part.length - input.left();
         input.skip(bytes)?;
-        places.insert(key.clone(), Storage { start, length: bytes, crc32: None });
+        places.insert(key.clone(), Storage::plain(start, bytes));
         sizes.insert(key.clone(), Size { count, bytes });
         described.insert(key.clone(), Described { class, root: key, offset: 0 });
     }

@@ -11,7 +11,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
 use super::super::element::{self, Outline, outline};
-use super::super::file;
+use super::super::strided::row_major;
 use crate::{atomic_file, ensure};
 
 /// Writes tensors as an `OrderedDict` by name; atomically. Equal tensors give equal bytes.
@@ -80,7 +80,7 @@ fn pickle(outline: &Outline) -> Result<Vec<u8>> {
         p.number(shape.iter().product());
         p.raw(b"tQK\0"); // the storage, offset 0
         p.sizes(shape);
-        p.sizes(&file::row_major(shape));
+        p.sizes(&row_major(shape));
         p.raw(b"\x89ccollections\nOrderedDict\n)RtR"); // no gradient, no hooks
     }
     p.raw(b"u.");
