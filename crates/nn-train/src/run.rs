@@ -10,7 +10,7 @@
 //! | `ema.safetensors` | the best running mean of the weights, if there is one |
 //! | `log.jsonl` | an [`Event`] a line |
 //! | `events.out.tfevents` | the figures for TensorBoard, if [`Viewer`](crate::Viewer) says so |
-//! | `metrics.json` | the final figures, a [`Summary`](crate::Summary) |
+//! | `metrics.json` | the final figures, a [`Summary`] |
 //! | `report.html` | what to look at |
 //!
 //! The folder appears whole, with its recipe and a checkpoint of step 0; every file but the log is replaced
