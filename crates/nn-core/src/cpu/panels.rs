@@ -11,7 +11,10 @@ use std::array::from_fn;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::Element;
+use super::columns::turn;
 use super::gemm::Mat;
+use super::parallel::for_each_chunk;
+use super::simd::vectorised;
 
 /// Columns of a panel: a multiple of what any instruction set computes at once.
 const WIDTH: usize = 32;
@@ -32,13 +35,21 @@ impl<T: Element> Panels<T> {
     pub(crate) fn new(w: Mat<T>) -> Self {
         let (k, n) = (w.rows, w.cols);
         let mut data = vec![T::ZERO; n.div_ceil(WIDTH) * (k + 1) * WIDTH];
-        for (p, panel) in data.chunks_exact_mut((k + 1) * WIDTH).enumerate() {
-            for (i, row) in panel.chunks_exact_mut(WIDTH).skip(1).enumerate() {
-                for (x, j) in row.iter_mut().zip(p * WIDTH..n) {
+        for_each_chunk(&mut data, (k + 1) * WIDTH, k * n, |p, panel| {
+            let (panel, columns) = (&mut panel[WIDTH..], p * WIDTH..n.min((p + 1) * WIDTH));
+            if w.row == 1 {
+                let from = &w.data[columns.start * w.col..];
+                return vectorised(
+                    #[inline(always)]
+                    || turn(from, [columns.len(), k], w.col, panel, WIDTH),
+                );
+            }
+            for (i, row) in panel.chunks_exact_mut(WIDTH).enumerate() {
+                for (x, j) in row.iter_mut().zip(columns.clone()) {
                     *x = w.data[i * w.row + j * w.col];
                 }
             }
-        }
+        });
         Self { data, k, n }
     }
 

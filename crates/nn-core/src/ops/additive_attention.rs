@@ -17,6 +17,7 @@ use super::saved::Saved;
 use crate::cpu::Element;
 use crate::cpu::parallel::for_each_chunk;
 use crate::cpu::simd::vectorised;
+use crate::cpu::vector::{sum2, sum3};
 use crate::ensure;
 
 const NAME: &str = "additive_attention";
@@ -153,7 +154,11 @@ impl Kernel<3> for Additive {
 fn weights<T: Element>(q: &[T], k: &[T], w: &[T], p: &mut [T]) {
     let mut top = T::NEG_INFINITY;
     for (p, k) in p.iter_mut().zip(k.chunks_exact(q.len().max(1))) {
-        *p = q.iter().zip(k).zip(w).map(|((&q, &k), &w)| w * (q + k).tanh()).sum();
+        *p = T::of(sum3(
+            [q, k, w],
+            #[inline(always)]
+            |q, k, w| w * (q + k).tanh(),
+        ));
         top = if *p > top { *p } else { top };
     }
     let mut total = T::ZERO;
@@ -231,13 +236,25 @@ impl<T: Element> Task<'_, T> {
     fn add(&mut self, t: usize, query: Query<'_, T>, [k, w, v]: [&[T]; 3]) {
         let Query { q, p, dy } = query;
         let (inner, width) = (q.len(), dy.len());
-        let dp = |s: usize| -> T { v[s * width..][..width].iter().zip(dy).map(|(&v, &dy)| v * dy).sum() };
-        let mean: T = p.iter().enumerate().map(|(s, &p)| p * dp(s)).sum();
+        let dp: Vec<T> = (0..p.len())
+            .map(
+                #[inline(always)]
+                |s| {
+                    T::of(sum2(
+                        &v[s * width..][..width],
+                        dy,
+                        #[inline(always)]
+                        |v, dy| v * dy,
+                    ))
+                },
+            )
+            .collect();
+        let mean = p.iter().zip(&dp).fold(T::ZERO, |sum, (&p, &dp)| p.mul_add(dp, sum));
         let dq = &mut self.dq[t * inner..][..inner];
         for (s, &p) in p.iter().enumerate() {
             let dv = &mut self.dv[s * width..][..width];
             dv.iter_mut().zip(dy).for_each(|(dv, &dy)| *dv = p.mul_add(dy, *dv));
-            let ds = p * (dp(s) - mean);
+            let ds = p * (dp[s] - mean);
             let (k, dk) = (&k[s * inner..][..inner], &mut self.dk[s * inner..][..inner]);
             for a in 0..inner {
                 let tanh = (q[a] + k[a]).tanh();
