@@ -9,9 +9,7 @@ use super::Element;
 use super::gemm::Mat;
 use super::parallel::for_each_chunk;
 use super::simd::vectorised;
-use super::tiles::{Onto, product};
-
-pub(crate) use super::tiles::LANES;
+use super::tiles::{LANES, Onto, product};
 
 /// Rows of the right factor that are worked on at once: with some hundred columns they stay in the second-level cache.
 const DEPTH: usize = 384;
@@ -76,18 +74,14 @@ impl<T: Element> Columns<T> {
 
     /// Adds row-major `a · self` to `y`.
     pub(crate) fn add_times(&self, a: Mat<T>, y: &mut [T]) {
-        assert_eq!(a.cols * self.width, self.data.len(), "columns: inner dimensions differ");
-        add_product(y, a, Mat::new(&self.data, a.cols, self.width));
-    }
-}
-
-/// Adds row-major `a · b` to `y`, where the columns of `b` lie in whole vectors already.
-pub(crate) fn add_product<T: Element>(y: &mut [T], a: Mat<T>, b: Mat<T>) {
-    for first in (0..a.cols).step_by(DEPTH) {
-        let depth = DEPTH.min(a.cols - first);
-        let left = Mat { data: &a.data[first * a.col..], cols: depth, ..a };
-        let right = Mat { data: &b.data[first * b.row..], rows: depth, ..b };
-        product(y, left, right, Onto::Sum);
+        let (depth, width) = (a.cols, self.width);
+        assert_eq!(depth * width, self.data.len(), "columns: inner dimensions differ");
+        for first in (0..depth).step_by(DEPTH) {
+            let rows = DEPTH.min(depth - first);
+            let left = Mat { data: &a.data[first * a.col..], cols: rows, ..a };
+            let right = Mat::new(&self.data[first * width..(first + rows) * width], rows, width);
+            product(y, left, right, Onto::Sum);
+        }
     }
 }
 

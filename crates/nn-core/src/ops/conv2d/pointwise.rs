@@ -1,25 +1,28 @@
-//! 1×1 convolutions: products that read the weights where they lie. Small planes are laid out for it, those of several images
-//! side by side; large ones are in order as they are.
+//! 1×1 convolutions of few pixels, whose weights are many beside them: products that read the weights where they lie, with the
+//! pixels of several images side by side.
 
 use super::{Ending, Plan, TASKS};
 use crate::cpu::Element;
 use crate::cpu::blank::{Blank, by_chunks, by_columns};
-use crate::cpu::columns::{self, Columns, LANES, add_product};
+use crate::cpu::columns::{self, Columns};
 use crate::cpu::gemm::Mat;
 
 /// Columns of a product: planes of images side by side as long as there are no more.
 const WIDE: usize = 512;
+/// Pixels of an image that are too few for a product of its own. With more, and more images than fit side by side, each may
+/// as well have one.
+const FEW: usize = 64;
 /// Rows of a product that a task takes, at least and at most; both suit whole tiles.
 const ROWS: [usize; 2] = [24, 96];
-/// Pixels of a larger plane that a task takes: what it sees of all channels stays in the second-level cache.
-const STRETCH: usize = 256;
 
 impl Plan {
     /// How many images are side by side in a product, where that is the way.
     fn side_by_side(&self) -> Option<usize> {
         let positions = self.patches.positions();
-        let suits = self.groups == 1 && self.batch > 0 && self.patches.are_picked() && positions <= WIDE;
-        let most = (suits && positions > 0 && self.c_in > 0 && self.c_out > 0).then(|| WIDE / positions)?;
+        let few = positions <= FEW || self.batch * positions <= WIDE;
+        let suits = self.groups == 1 && self.patches.are_picked() && few;
+        let some = [self.batch, positions, self.c_in, self.c_out].iter().all(|&size| size > 0);
+        let most = (suits && some).then(|| WIDE / positions)?;
         (1..=most.min(self.batch)).rev().find(|images| self.batch.is_multiple_of(*images))
     }
 
@@ -32,12 +35,12 @@ impl Plan {
             };
             end.line(channel, y);
         };
-        let Some(images) = self.side_by_side() else { return self.large(w, x, write) };
+        let images = self.side_by_side()?;
         let columns = x.chunks_exact(images * self.c_in * self.patches.plane()).map(|x| {
             let pick = |from: &[T], to: &mut [T]| self.patches.pick(from, to);
             Columns::of_planes(x, [images, self.c_in], positions, pick)
         });
-        Some(self.small(w, columns.collect(), images, positions, write))
+        Some(self.planes(w, columns.collect(), images, positions, write))
     }
 
     /// `dx = wᵀ · dy` on top of `b`, which alone is where no window sees a pixel.
@@ -57,12 +60,12 @@ impl Plan {
             let sums: Vec<T> = sums.iter().map(|&sum| sum + b).collect();
             self.patches.put(&sums, dx.fill(|_| b));
         };
-        let Some(images) = self.side_by_side() else { return self.large(w, dy, write) };
+        let images = self.side_by_side()?;
         let columns = dy.chunks_exact(images * self.c_out * positions).map(|dy| {
             let pick = |from: &[T], to: &mut [T]| to.copy_from_slice(from);
             Columns::of_planes(dy, [images, self.c_out], positions, pick)
         });
-        Some(self.small(w, columns.collect(), images, self.patches.plane(), write))
+        Some(self.planes(w, columns.collect(), images, self.patches.plane(), write))
     }
 
     /// `dw = dy · xᵀ`, summed over images.
@@ -99,7 +102,7 @@ impl Plan {
     }
 
     /// Planes `[images, rows, plane]`, of which `write` makes one from its row's sums; `columns` are those of several images.
-    fn small<T: Element>(
+    fn planes<T: Element>(
         &self,
         w: Mat<T>,
         columns: Vec<Columns<T>>,
@@ -119,32 +122,6 @@ impl Plan {
                 });
             }
         })
-    }
-
-    /// The same of planes `x` that are large, where they can be read as they are: `write` makes stretches of theirs.
-    fn large<T: Element>(
-        &self,
-        w: Mat<T>,
-        x: &[T],
-        write: impl Fn(usize, &[T], &mut Blank<'_, T>) + Sync + Send,
-    ) -> Option<Vec<T>> {
-        let positions = self.patches.positions();
-        let suits = self.groups == 1 && self.patches.are_pixels() && positions.is_multiple_of(LANES);
-        let rows = (ROWS[0]..=ROWS[1]).rev().find(|&rows| w.rows.is_multiple_of(rows));
-        let rows = rows.filter(|_| suits && positions > 0 && w.rows > 0 && w.cols > 0)?;
-        let chunks = w.rows / rows;
-        let shape = [self.batch * chunks, rows, positions];
-        Some(by_columns(shape, STRETCH, columns::work(self.multiply_adds()), |at, y| {
-            let (image, first) = (at.slab / chunks, at.slab % chunks * rows);
-            let count = y.first().map_or(0, |y| y.len());
-            let x = &x[image * w.cols * positions + at.start..];
-            let x = Mat { data: x, rows: w.cols, cols: count, row: positions, col: 1 };
-            let mut sums = vec![T::ZERO; rows * count];
-            add_product(&mut sums, Mat { data: &w.data[first * w.row..], rows, ..w }, x);
-            for (r, (y, sums)) in y.iter_mut().zip(sums.chunks_exact(count)).enumerate() {
-                write(first + r, sums, y);
-            }
-        }))
     }
 }
 

@@ -58,7 +58,7 @@ fn a_worked_example() -> Result<()> {
     Ok(())
 }
 
-/// 1×1 kernels: several small images side by side, strided ones, a few rows of products and many, large planes.
+/// 1×1 kernels: several small images side by side, strided ones, a few rows of products and many; planes too large for that.
 fn pointwise_cases() -> Vec<([usize; 4], [usize; 4], Convolution)> {
     let plain = Convolution::default();
     vec![
