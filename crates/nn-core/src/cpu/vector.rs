@@ -102,19 +102,17 @@ pub(crate) fn total(
 pub(crate) fn sum2<T: Element>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f64 {
     let mut total = 0.0;
     for (a, b) in a.chunks(PIECE).zip(b.chunks(PIECE)) {
-        let mut sums = Sums::new();
+        let mut lanes = [T::ZERO; LANES];
         let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-        let ((a, a_last), (b, b_last)) = (a.as_chunks::<4>(), b.as_chunks::<4>());
         for (a, b) in a.iter().zip(b) {
-            for n in 0..4 {
-                sums.add(n, |i| f(a[n][i], b[n][i]));
+            for (lane, (&a, &b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+                *lane += f(a, b);
             }
         }
-        for (n, (a, b)) in a_last.iter().zip(b_last).enumerate() {
-            sums.add(n, |i| f(a[i], b[i]));
+        for (lane, (&a, &b)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+            *lane += f(a, b);
         }
-        sums.add_rest(a_rest.len(), |i| f(a_rest[i], b_rest[i]));
-        total += sums.total();
+        total += join(lanes, |a, b| a + b).to_f64();
     }
     total
 }
@@ -124,56 +122,19 @@ pub(crate) fn sum2<T: Element>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> f64 {
 pub(crate) fn sum3<T: Element>([a, b, c]: [&[T]; 3], f: impl Fn(T, T, T) -> T) -> f64 {
     let mut total = 0.0;
     for (a, (b, c)) in a.chunks(PIECE).zip(b.chunks(PIECE).zip(c.chunks(PIECE))) {
-        let mut sums = Sums::new();
+        let mut lanes = [T::ZERO; LANES];
         let [(a, a_rest), (b, b_rest), (c, c_rest)] = [a, b, c].map(<[T]>::as_chunks::<LANES>);
-        let [(a, a_last), (b, b_last), (c, c_last)] = [a, b, c].map(<[[T; LANES]]>::as_chunks::<4>);
         for (a, (b, c)) in a.iter().zip(b.iter().zip(c)) {
-            for n in 0..4 {
-                sums.add(n, |i| f(a[n][i], b[n][i], c[n][i]));
+            for (lane, (&a, (&b, &c))) in lanes.iter_mut().zip(a.iter().zip(b.iter().zip(c))) {
+                *lane += f(a, b, c);
             }
         }
-        for (n, (a, (b, c))) in a_last.iter().zip(b_last.iter().zip(c_last)).enumerate() {
-            sums.add(n, |i| f(a[i], b[i], c[i]));
+        for (lane, (&a, (&b, &c))) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest.iter().zip(c_rest))) {
+            *lane += f(a, b, c);
         }
-        sums.add_rest(a_rest.len(), |i| f(a_rest[i], b_rest[i], c_rest[i]));
-        total += sums.total();
+        total += join(lanes, |a, b| a + b).to_f64();
     }
     total
-}
-
-/// The sums of a piece. Several registers of them: each addition waits for the one before it.
-struct Sums<T>([[T; LANES]; 4]);
-
-impl<T: Element> Sums<T> {
-    #[inline(always)]
-    fn new() -> Self {
-        Self([[T::ZERO; LANES]; 4])
-    }
-
-    #[inline(always)]
-    fn add(&mut self, n: usize, f: impl Fn(usize) -> T) {
-        for (i, lane) in self.0[n].iter_mut().enumerate() {
-            *lane += f(i);
-        }
-    }
-
-    #[inline(always)]
-    fn add_rest(&mut self, count: usize, f: impl Fn(usize) -> T) {
-        for (i, lane) in self.0[3].iter_mut().enumerate().take(count) {
-            *lane += f(i);
-        }
-    }
-
-    #[inline(always)]
-    fn total(self) -> f64 {
-        let [mut lanes, rows @ ..] = self.0;
-        for row in rows {
-            for (lane, x) in lanes.iter_mut().zip(row) {
-                *lane += x;
-            }
-        }
-        join(lanes, |a, b| a + b).to_f64()
-    }
 }
 
 /// `Σ f(x)` over one row.
