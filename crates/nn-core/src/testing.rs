@@ -4,8 +4,8 @@ mod golden;
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 
-use crate::ensure;
 use crate::random::Random;
+use crate::{ParamStore, ensure};
 
 pub use golden::Golden;
 
@@ -24,6 +24,21 @@ pub fn randn(seed: u64, shape: impl Into<Shape>) -> Result<Tensor> {
 /// there from what is trained.
 pub fn is_direct(y: &Tensor) -> bool {
     crate::backward::is_direct(y)
+}
+
+/// Demands that `loss` trains every parameter of `store`, by way of this crate's ops alone.
+///
+/// # Errors
+/// If [`backward`](crate::backward()) takes Candle's way, or a parameter's gradient is missing or zero; the message names it.
+pub fn assert_trained(loss: &Tensor, store: &ParamStore) -> Result<()> {
+    ensure!(is_direct(loss), "assert_trained: an operation of Candle's own is in the graph");
+    let grads = crate::backward(loss)?;
+    for (name, var) in store.parameters() {
+        let Some(d) = grads.get(&var) else { candle_core::bail!("assert_trained: no gradient for {name}") };
+        let size = d.abs()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        ensure!(size > 0.0, "assert_trained: {name} is not trained, the sum of its gradient is {size}");
+    }
+    Ok(())
 }
 
 /// Compares the gradients of `f` with central differences, in `f64`, for every element of every input.

@@ -15,22 +15,21 @@ const MANY: usize = 512;
 /// Rows of `w` of a task.
 const TASK: usize = 96;
 
-/// Row-major `y [rows, outputs]` from `x [rows, k]` and `w [outputs, k]`.
-pub(crate) fn affine<T: Element>(x: &[T], w: &[T], k: usize, b: Option<&[T]>) -> Vec<T> {
-    let [rows, outputs] = [x, w].map(|m| m.len() / k.max(1));
-    assert!(k > 0 && x.len() == rows * k && w.len() == outputs * k, "affine: rows of another length");
-    assert!(b.is_none_or(|b| b.len() == outputs), "affine: a bias for each output");
-    if rows > 1 && rows <= FEW {
-        return few::product(x, w, k, b);
+/// Row-major `y [rows, outputs]` from row-major `x [rows, k]` and `w [outputs, k]`.
+pub(crate) fn affine<T: Element>(x: Mat<T>, w: Mat<T>, b: Option<&[T]>) -> Vec<T> {
+    assert!([x, w].iter().all(|m| (m.row, m.col) == (m.cols, 1)), "affine: rows one after the other");
+    assert_eq!(x.cols, w.cols, "affine: rows of another length");
+    assert!(b.is_none_or(|b| b.len() == w.rows), "affine: a bias for each output");
+    if x.cols > 0 && (2..=FEW).contains(&x.rows) {
+        return few::product(x.data, w.data, x.cols, b);
     }
-    if rows > FEW && rows <= MANY {
-        return some(x, w, k, b);
+    if x.cols > 0 && (FEW + 1..=MANY).contains(&x.rows) {
+        return some(x.data, w.data, x.cols, b);
     }
     // One row is memory's business.
-    let (x, w) = (Mat::new(x, rows, k), Mat::new(w, outputs, k).t());
-    let Some(b) = b else { return product(x, w) };
-    let mut y = b.repeat(rows);
-    add_product(&mut y, x, w);
+    let Some(b) = b else { return product(x, w.t()) };
+    let mut y = b.repeat(x.rows);
+    add_product(&mut y, x, w.t());
     y
 }
 
@@ -74,8 +73,9 @@ mod tests {
             let (x, w) = (numbers::<T>(1, rows * k), numbers::<T>(2, outputs * k));
             let bias = numbers::<T>(3, outputs);
             for b in [None, Some(bias.as_slice())] {
-                for (i, y) in affine(&x, &w, k, b).iter().enumerate() {
-                    let (x, w) = (&x[i / outputs * k..][..k], &w[i % outputs * k..][..k]);
+                let [x, w] = [(&x, rows), (&w, outputs)].map(|(m, rows)| Mat::new(m, rows, k));
+                for (i, y) in affine(x, w, b).iter().enumerate() {
+                    let (x, w) = (&x.data[i / outputs * k..][..k], &w.data[i % outputs * k..][..k]);
                     let sum: f64 = x.iter().zip(w).map(|(x, w)| x.to_f64() * w.to_f64()).sum();
                     let truth = sum + b.map_or(0.0, |b| b[i % outputs].to_f64());
                     let off = (y.to_f64() - truth).abs();
@@ -92,12 +92,21 @@ mod tests {
     }
 
     #[test]
+    fn sums_of_nothing_are_the_bias() {
+        for rows in [1, 3, 9] {
+            let (x, w) = (Mat::new(&[], rows, 0), Mat::new(&[], 2, 0));
+            assert_eq!(affine::<f64>(x, w, None), vec![0.0; 2 * rows]);
+            assert_eq!(affine(x, w, Some(&[1.0, 2.0])), [1.0, 2.0].repeat(rows));
+        }
+    }
+
+    #[test]
     fn bits_do_not_depend_on_the_number_of_threads() {
         for rows in [1, 5, 30, 600] {
             let (x, w) = (numbers::<f32>(1, rows * 700), numbers::<f32>(2, 300 * 700));
             let run = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-                pool.install(|| affine(&x, &w, 700, None))
+                pool.install(|| affine(Mat::new(&x, rows, 700), Mat::new(&w, 300, 700), None))
             };
             let one = run(1);
             for threads in [2, 3, 5] {

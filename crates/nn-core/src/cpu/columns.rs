@@ -1,7 +1,7 @@
 //! Products whose right factor is laid out once while the left one is read where it lies, whichever way round.
 //!
-//! A general product lays out both. Where the right factor has a few hundred columns, that of a large left factor takes as
-//! long as the product itself, and each thread that computes some of the columns does it again.
+//! A general product lays out both. Where the right factor has few columns, the layout of a large left factor is much of the
+//! work, and each thread that computes some of the columns does it again.
 //!
 //! Source: the register blocking of Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
 

@@ -56,10 +56,7 @@ impl Kernel<2> for Linear {
     fn forward<T: Element>(&self, [x, w]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
         let &[c_out, c_in] = w.dims else { unreachable!("checked by linear") };
         let (rows, shape) = shapes(x.dims, c_in, c_out);
-        if c_in == 0 {
-            return Ok((vec![T::ZERO; rows * c_out], shape));
-        }
-        Ok((affine(&x.data, &w.data, c_in, None), shape))
+        Ok((affine(Mat::new(&x.data, rows, c_in), Mat::new(&w.data, c_out, c_in), None), shape))
     }
 
     fn backward(&self, [x, w]: [&Tensor; 2], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
@@ -75,10 +72,8 @@ impl Kernel<3> for Linear {
     fn forward<T: Element>(&self, [x, w, b]: [View<'_, T>; 3]) -> Result<(Vec<T>, Shape)> {
         let &[c_out, c_in] = w.dims else { unreachable!("checked by linear") };
         let (rows, shape) = shapes(x.dims, c_in, c_out);
-        if c_in == 0 {
-            return Ok((b.data.repeat(rows), shape));
-        }
-        Ok((affine(&x.data, &w.data, c_in, Some(&b.data)), shape))
+        let (x, w) = (Mat::new(&x.data, rows, c_in), Mat::new(&w.data, c_out, c_in));
+        Ok((affine(x, w, Some(&b.data)), shape))
     }
 
     fn backward(&self, [x, w, b]: [&Tensor; 3], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 3]> {

@@ -15,7 +15,7 @@ impl Plan {
     }
 
     pub(super) fn linear_forward<T: Element>(&self, x: &[T], w: &[T], end: Ending<T>) -> Vec<T> {
-        let mut y = affine(x, w, self.depth(), end.bias());
+        let mut y = affine(self.images(x), self.weights(w), end.bias());
         if end.has_line() {
             y.iter_mut().enumerate().for_each(|(n, y)| end.line(n % self.c_out, std::slice::from_mut(y)));
         }

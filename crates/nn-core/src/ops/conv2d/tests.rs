@@ -58,6 +58,19 @@ fn a_worked_example() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn no_channels_give_the_bias() -> Result<()> {
+    let b = Tensor::new(&[0.5f32, -1.0], &Device::Cpu)?;
+    for (batch, kernel) in [(1, 3), (3, 3), (9, 3), (3, 1)] {
+        let zeros = |dims: [usize; 4]| Tensor::zeros(&dims, DType::F32, &Device::Cpu);
+        let (x, w) = (zeros([batch, 0, 3, 3])?, zeros([2, 0, kernel, kernel])?);
+        let y = conv2d(&x, &w, Some(&b), Convolution::default())?;
+        let truth = b.reshape((1, 2, 1, 1))?.broadcast_as(y.shape())?;
+        assert_close(&y, &truth, 0.0, 0.0)?;
+    }
+    Ok(())
+}
+
 /// 1×1 kernels: several small images side by side, strided ones, a few rows of products and many; planes too large for that.
 fn pointwise_cases() -> Vec<([usize; 4], [usize; 4], Convolution)> {
     let plain = Convolution::default();
