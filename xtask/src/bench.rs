@@ -2,8 +2,10 @@
 //!
 //! The sides take turns, so that a machine that slows down or is shared slows all; ratios are taken round by round.
 
+mod machine;
 mod models;
 mod ops;
+mod optimizers;
 mod python;
 mod sequence;
 
@@ -22,6 +24,8 @@ pub(crate) struct Args {
 enum What {
     /// Whole models: inference, training steps, peak memory, cold start
     Models(models::Args),
+    /// Steps of optimisers over the parameters of a whole model
+    Optimizers(optimizers::Args),
     /// Single ops, forward alone and forward with backward
     Ops(ops::Args),
     /// Networks that read sequences: training steps, and texts word by word
@@ -32,6 +36,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Models(args) => models::run(args),
         What::Ops(args) => ops::run(args),
+        What::Optimizers(args) => optimizers::run(args),
         What::Sequence(args) => sequence::run(args),
     }
 }

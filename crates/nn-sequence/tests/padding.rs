@@ -185,3 +185,26 @@ fn of_translators() -> Result<()> {
         |model, x| cross_entropy(&model.logits(&x.tokens, &x.lengths, &x.targets, &Ctx::eval())?, &x.targets),
     )
 }
+
+/// Dropout, masks and smoothed targets leave every graph of a translator one of this project's ops.
+#[test]
+fn training_takes_the_short_way_back() -> Result<()> {
+    let cfg = TransformerSeq2SeqConfig {
+        vocabularies: [9, 5],
+        width: 4,
+        layers: [2, 2],
+        longest: 7,
+        positions: Positions::Sinusoidal,
+        transformer: TransformerConfig { dropout: 0.2, ..transformer(NormPlace::First) },
+    };
+    let store = ParamStore::new(1);
+    let model = TransformerSeq2Seq::new(&cfg, store.vb(DType::F32, &Device::Cpu))?;
+    let x = Rows::new(&[0, 1, 2])?;
+    let logits = model.logits(&x.tokens, &x.lengths, &x.targets, &Ctx::train(0))?;
+    assert!(is_direct(&logits), "logits");
+    let (b, t, v) = logits.dims3()?;
+    let options = ops::CrossEntropy { ignore_index: 0, label_smoothing: 0.1, ..ops::CrossEntropy::default() };
+    let loss = ops::cross_entropy(&ops::reshape(&logits, (b * t, v))?, &x.targets.flatten_all()?, options)?;
+    assert!(is_direct(&loss), "loss");
+    Ok(())
+}

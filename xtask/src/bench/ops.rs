@@ -8,7 +8,6 @@ mod convolution;
 mod indexing;
 mod linear;
 mod loss;
-mod machine;
 mod norm;
 mod pooling;
 mod recurrent;
@@ -23,8 +22,8 @@ use candle_core::backprop::GradStore;
 use serde::Serialize;
 use serde_json::json;
 
-use self::case::{Case, Function, Gradients, Work};
-use self::machine::Machine;
+use self::case::{Case, Function, Gradients};
+use super::machine::{Machine, Work};
 use super::{Python, Spread};
 use crate::failure;
 use crate::output::{self, Align, Table};

@@ -11,12 +11,14 @@ mod forward;
 mod gru;
 mod layer;
 mod lstm;
+mod once;
 mod plan;
 mod portable;
 mod projection;
 mod rnn;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use candle_core::Tensor;
 

@@ -73,9 +73,19 @@ impl Sampling {
     }
 }
 
-/// The first of the likeliest tokens.
+/// The first of the likeliest tokens; a score that is no number is not looked at.
 pub(super) fn likeliest(scores: &[f32]) -> u32 {
-    (0..scores.len()).max_by(|&a, &b| by_score(scores, a, b)).unwrap_or(0) as u32
+    // The largest score side by side, in what the compiler makes vectors of, and then its place.
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (blocks, rest) = scores.as_chunks::<16>();
+    let mut largest = [f32::NEG_INFINITY; 16];
+    for block in blocks {
+        for (largest, &score) in largest.iter_mut().zip(block) {
+            *largest = larger(*largest, score);
+        }
+    }
+    let largest = largest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger);
+    scores.iter().position(|&score| score == largest).unwrap_or(0) as u32
 }
 
 /// Of two tokens the likelier, or the first, is the greater.
@@ -126,5 +136,10 @@ mod tests {
     fn the_first_of_equals_is_the_likeliest() {
         assert_eq!(likeliest(&[0.0, 2.0, 1.0, 2.0]), 1);
         assert_eq!(likeliest(&[f32::NEG_INFINITY; 3]), 0);
+        assert_eq!(likeliest(&[f32::NAN, -3.0, f32::NAN]), 1);
+        for place in [0, 15, 16, 31, 32, 34] {
+            let scores: Vec<f32> = (0..35).map(|i| if i >= place { 1.0 } else { -1.0 }).collect();
+            assert_eq!(likeliest(&scores), place as u32);
+        }
     }
 }

@@ -56,7 +56,8 @@ impl Outcome {
             loss.dims()
         );
         Ok(Self {
-            loss: loss.flatten_all()?.squeeze(0)?,
+            // An operation of Candle's at the end would send all of the graph its way back.
+            loss: reshape(&loss, ())?,
             examples,
             decisions: None,
             counts: Counts::default(),
@@ -227,7 +228,8 @@ fn argmax(scores: &[f32], best: &mut [usize]) {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{Device, Var};
+    use nn_core::testing::is_direct;
 
     use super::*;
 
@@ -236,6 +238,18 @@ mod tests {
         let error =
             Outcome::new(Tensor::new(&[1f32, 2.0], &Device::Cpu)?, 2).expect_err("two losses").to_string();
         assert!(error.contains("a single number, got shape [2]"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_loss_stays_a_graph_of_our_ops() -> Result<()> {
+        let x = Var::from_tensor(&Tensor::new(&[[1f32, 2.0]], &Device::Cpu)?)?;
+        let y = Tensor::new(&[1u32], &Device::Cpu)?;
+        for reduction in [Reduction::Mean, Reduction::None] {
+            let outcome = Outcome::new(cross_entropy(&x, &y, reduction)?, 1)?;
+            assert!(is_direct(outcome.loss()) && outcome.loss().rank() == 0);
+            assert!(nn_core::backward(outcome.loss())?.get(&x).is_some());
+        }
         Ok(())
     }
 

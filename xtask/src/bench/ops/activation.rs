@@ -4,7 +4,8 @@ use candle_core::{Result, Tensor};
 use candle_nn::ops::leaky_relu;
 use nn_core::{Ctx, ops};
 
-use super::case::{Case, Work, trained};
+use super::case::{Case, trained};
+use crate::bench::machine::Work;
 
 /// A layer of ResNet-50 at batch 8, and one of LeNet-5.
 const SIZES: [[usize; 4]; 2] = [[8, 64, 56, 56], [64, 6, 28, 28]];

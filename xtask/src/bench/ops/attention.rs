@@ -4,7 +4,8 @@ use candle_core::{D, Result, Tensor};
 use nn_core::Ctx;
 use nn_core::ops::{Attention, scaled_dot_product_attention};
 
-use super::case::{Case, Work, trained};
+use super::case::{Case, trained};
+use crate::bench::machine::Work;
 
 /// Batch, heads, positions and numbers a head: a Transformer's, ViT-B's at batch 4 and 1, and longer ones.
 const SIZES: &[[usize; 4]] = &[

@@ -5,18 +5,10 @@ use candle_core::{Device, Tensor, Var};
 use nn_core::Random;
 use serde::Serialize;
 
+use crate::bench::machine::Work;
+
 /// An op on its inputs.
 pub(super) type Function = Box<dyn Fn(&[Tensor]) -> candle_core::Result<Tensor>>;
-
-/// What an op cannot do without.
-#[derive(Clone, Copy)]
-pub(super) enum Work {
-    /// For ops bound by arithmetic.
-    MultiplyAdds(f64),
-    /// For ops bound by memory: the least to read and to write.
-    Bytes(f64),
-    Unknown,
-}
 
 /// Dims, kind, and how many classes if they are labels.
 #[derive(Clone, Serialize)]

@@ -5,7 +5,8 @@ use nn_core::ops::{
     conv2d, conv2d_scale_shift,
 };
 
-use super::case::{Case, Input, Work, fixed, trained};
+use super::case::{Case, Input, fixed, trained};
+use crate::bench::machine::Work;
 
 /// `batch × c_in → c_out`, image side, kernel, stride.
 type Size = (usize, usize, usize, usize, usize, usize);

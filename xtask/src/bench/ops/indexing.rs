@@ -3,7 +3,8 @@
 use nn_core::ops;
 
 use super::activation::memory;
-use super::case::{Case, Work, labels, trained};
+use super::case::{Case, labels, trained};
+use crate::bench::machine::Work;
 
 /// Tokens, words in the table, numbers a word: a tagger's batch, a Transformer's.
 const TABLES: &[[usize; 3]] = &[[32 * 100, 10_000, 128], [16 * 64, 8_000, 512]];

@@ -2,7 +2,8 @@
 
 use nn_core::ops::linear;
 
-use super::case::{Case, Work, trained};
+use super::case::{Case, trained};
+use crate::bench::machine::Work;
 
 /// Batch, features in, features out: classifier heads, LeNet-5's, a Transformer's.
 const SIZES: &[[usize; 3]] = &[

@@ -7,7 +7,8 @@ use nn_core::ops::{
 };
 
 use super::activation::{memory, size};
-use super::case::{Case, Work, fixed, labels, trained};
+use super::case::{Case, fixed, labels, trained};
+use crate::bench::machine::Work;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = of_labels();

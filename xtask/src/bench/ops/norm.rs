@@ -6,7 +6,8 @@ use nn_core::ops::{self, Activation, BatchNorm, LocalResponseNorm, RunningStatis
 use nn_core::{Ctx, candle_nn};
 
 use super::activation::{memory, size};
-use super::case::{Case, Work, fixed, trained};
+use super::case::{Case, fixed, trained};
+use crate::bench::machine::Work;
 
 /// ResNet-50's, the first and the last depthwise layers of MobileNetV2's, and LeNet-5's with a norm.
 const IMAGES: &[[usize; 4]] = &[

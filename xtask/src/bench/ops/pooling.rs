@@ -7,7 +7,8 @@ use nn_core::ops::{
 };
 
 use super::activation::{memory, size};
-use super::case::{Case, Work, trained};
+use super::case::{Case, trained};
+use crate::bench::machine::Work;
 
 /// Input, bins: AlexNet's on a larger image, VGG's.
 const ADAPTIVE: &[([usize; 4], usize)] = &[([8, 256, 13, 13], 6), ([8, 512, 14, 14], 7)];

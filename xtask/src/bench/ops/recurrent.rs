@@ -3,7 +3,8 @@
 use candle_core::{Result, Tensor};
 use nn_core::ops::{self, Nonlinearity, RecurrentOptions, RecurrentWeights};
 
-use super::case::{Case, Work, trained, weights};
+use super::case::{Case, trained, weights};
+use crate::bench::machine::Work;
 
 /// Batch, steps, inputs, units.
 type Size = (usize, usize, usize, usize);

@@ -5,7 +5,8 @@ use candle_nn::rotary_emb::rope;
 use nn_core::ops::{Interpolation, RotaryPairs, Sampling, interpolate, rotary_embedding};
 
 use super::activation::{memory, size};
-use super::case::{Case, Work, fixed, trained};
+use super::case::{Case, fixed, trained};
+use crate::bench::machine::Work;
 
 type Stock = fn(&Tensor, usize) -> Result<Tensor>;
 

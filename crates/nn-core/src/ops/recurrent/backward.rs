@@ -6,15 +6,17 @@
 
 use candle_core::{Result, Shape};
 
-use super::cell::{Cell, Gradient, Past};
-use super::forward::{Kept, UNITS, blocks, column, gather, put, rows_of};
+use super::cell::Cell;
+use super::forward::{Kept, gather, rows_of};
 use super::layer::Layer;
 use super::plan::{Group, Plan};
+use super::units::Row;
+use super::{once, units};
 use crate::cpu::Element;
 use crate::cpu::gemm::{Mat, add_product};
 use crate::cpu::panels::Panels;
 use crate::cpu::parallel::for_each_chunk;
-use crate::cpu::simd::{block, vectorised};
+use crate::cpu::simd::vectorised;
 use crate::ops::kernel::{Kernel, View};
 
 /// Rows of a stretch: the inner dimension of the products that make the weights' gradients.
@@ -57,6 +59,9 @@ struct Task<'a, T> {
 
 fn run<C: Cell<G>, T: Element, const G: usize>(d: &Gradients<C, G>, xs: [&[T]; 7]) -> Vec<T> {
     let plan = &*d.layer.plan;
+    if plan.steps == 1 {
+        return once::gradients(d, xs);
+    }
     let [x, w_ih, w_hh, small, y, dy, dc] = xs;
     let [_, _, h, memory] = plan.parts(small);
     let pass = Pass {
@@ -207,65 +212,23 @@ impl<C: Cell<G>, T: Element, const G: usize> Pass<'_, C, T, G> {
                         None => [memory(s), row(first_memory, j, units)],
                         Some(before) => [memory(s), memory(before)],
                     };
-                    self.row(Row {
-                        gates: row(&kept.gates, start + j, gates),
-                        memory,
-                        memory_before,
-                        h_before: row(&rows.h_before, at + j, units),
-                        dh: &mut dh[j * units..][..units],
-                        dmemory: &mut dmemory[j * units..][..units],
-                        d_hidden: &mut d_hidden[j * gates..][..gates],
-                        d_input: if C::APART { &mut d_input[j * gates..][..gates] } else { &mut [] },
-                    });
+                    units::back(
+                        self.layer.cell,
+                        Row {
+                            gates: row(&kept.gates, start + j, gates),
+                            memory,
+                            memory_before,
+                            h_before: row(&rows.h_before, at + j, units),
+                            dh: &mut dh[j * units..][..units],
+                            dmemory: &mut dmemory[j * units..][..units],
+                            d_hidden: &mut d_hidden[j * gates..][..gates],
+                            d_input: if C::APART { &mut d_input[j * gates..][..gates] } else { &mut [] },
+                        },
+                    );
                 }
             },
         );
         self.recurrent.add_product(d_hidden, dh);
-    }
-
-    #[inline(always)]
-    fn row(&self, mut row: Row<'_, T>) {
-        let units = row.dh.len();
-        let whole = units - units % UNITS;
-        for u in (0..whole).step_by(UNITS) {
-            self.units::<UNITS>(u, &mut row);
-        }
-        for u in whole..units {
-            self.units::<1>(u, &mut row);
-        }
-    }
-
-    /// `N` units from `u` on.
-    #[inline(always)]
-    fn units<const N: usize>(&self, u: usize, row: &mut Row<'_, T>) {
-        let gates: [[T; N]; G] = blocks(row.gates, u);
-        let none = [T::ZERO; N];
-        let memory: [T; N] = if C::REMEMBERS { block(row.memory, u) } else { none };
-        let memory_before: [T; N] = if C::REMEMBERS { block(row.memory_before, u) } else { none };
-        let h_before: [T; N] = block(row.h_before, u);
-        let (mut dh, mut dmemory): ([T; N], [T; N]) = (block(row.dh, u), block(row.dmemory, u));
-        let (mut d_hidden, mut d_input) = ([none; G], [none; G]);
-        for i in 0..N {
-            let d: Gradient<T, G> = self.layer.cell.back(Past {
-                gates: column(&gates, i),
-                memory: memory[i],
-                memory_before: memory_before[i],
-                h_before: h_before[i],
-                dh: dh[i],
-                dmemory: dmemory[i],
-            });
-            for g in 0..G {
-                d_hidden[g][i] = d.hidden[g];
-                d_input[g][i] = d.input[g];
-            }
-            (dh[i], dmemory[i]) = (d.h, d.memory);
-        }
-        put(row.d_hidden, u, &d_hidden);
-        if C::APART {
-            put(row.d_input, u, &d_input);
-        }
-        row.dh[u..u + N].copy_from_slice(&dh);
-        row.dmemory[u..u + N].copy_from_slice(&dmemory);
     }
 
     /// The inputs' gradients of a stretch.
@@ -322,18 +285,4 @@ impl<C: Cell<G>, T: Element, const G: usize> Pass<'_, C, T, G> {
 #[inline(always)]
 fn row<T>(data: &[T], j: usize, width: usize) -> &[T] {
     &data[j * width..][..width]
-}
-
-/// One step of one sequence.
-struct Row<'a, T> {
-    gates: &'a [T],
-    memory: &'a [T],
-    memory_before: &'a [T],
-    h_before: &'a [T],
-    /// The gradient of the output before, that of the state the step started from after, but for what comes through
-    /// the gates.
-    dh: &'a mut [T],
-    dmemory: &'a mut [T],
-    d_hidden: &'a mut [T],
-    d_input: &'a mut [T],
 }

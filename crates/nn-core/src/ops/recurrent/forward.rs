@@ -3,20 +3,17 @@
 //! Each group of sequences goes its way alone, a stretch of steps at a time: the products with the inputs of the stretch
 //! at once, then step by step the products with the last outputs and the arithmetic of the units.
 
-use super::cell::{After, Before, Cell};
+use super::cell::Cell;
 use super::layer::Layer;
 use super::plan::{Group, Plan};
+use super::{once, units};
 use crate::cpu::Element;
 use crate::cpu::gemm::Mat;
 use crate::cpu::panels::Panels;
 use crate::cpu::parallel::for_each_chunk;
-use crate::cpu::simd::{block, vectorised};
 
 /// Gates of a stretch, in numbers: what stays in the second-level cache beside the weights.
 const STRETCH: usize = 1 << 16;
-
-/// Units worked on at once: one 512-bit register of `f32`.
-pub(super) const UNITS: usize = 16;
 
 /// What the backward pass needs of a group's sequences: a row a step, step by step, the longest sequence first.
 #[derive(Default)]
@@ -40,6 +37,9 @@ pub(super) fn run<C: Cell<G>, T: Element, const G: usize>(
     keep: bool,
 ) -> (Vec<T>, Vec<T>, Vec<Kept<T>>) {
     let plan = &*layer.plan;
+    if plan.steps == 1 {
+        return once::forward(layer, [x, w_ih, w_hh, small], keep);
+    }
     let (batch, units) = (plan.batch, plan.hidden);
     let [b_ih, b_hh, h, memory] = plan.parts(small);
     let panels = |w, k, b: &[T]| {
@@ -85,19 +85,19 @@ struct Pass<'a, C, T, const G: usize> {
 impl<C: Cell<G>, T: Element, const G: usize> Pass<'_, C, T, G> {
     fn run(&self, task: &mut Task<'_, T>) {
         let plan = &*self.layer.plan;
-        let (units, gates) = (plan.hidden, plan.gates);
+        let (width, gates) = (plan.hidden, plan.gates);
         let Task { group, y, memory: ends, kept } = task;
         let starts = plan.starts(group);
         let (steps, most) = (starts.len() - 1, group.0.len());
-        let mut h = rows_of(self.h, &group.0, units);
-        let mut memory = rows_of(self.memory, &group.0, units);
+        let mut h = rows_of(self.h, &group.0, width);
+        let mut memory = rows_of(self.memory, &group.0, width);
         let stretch = (STRETCH / (most * gates)).max(1);
         let mut inputs = Vec::new();
         let mut in_gates = vec![T::ZERO; stretch.min(steps) * most * gates];
         let mut hidden = vec![T::ZERO; most * gates];
         if self.keep {
             kept.gates.reserve_exact(starts[steps] * gates);
-            kept.memory.reserve_exact(if C::REMEMBERS { starts[steps] * units } else { 0 });
+            kept.memory.reserve_exact(if C::REMEMBERS { starts[steps] * width } else { 0 });
         }
         for first in (0..steps).step_by(stretch) {
             let now = first..steps.min(first + stretch);
@@ -107,15 +107,12 @@ impl<C: Cell<G>, T: Element, const G: usize> Pass<'_, C, T, G> {
             for s in now {
                 let active = starts[s + 1] - starts[s];
                 let in_gates = &mut in_gates[(starts[s] - starts[first]) * gates..][..active * gates];
-                let (h, memory) = (&mut h[..active * units], &mut memory[..active * units]);
+                let (h, memory) = (&mut h[..active * width], &mut memory[..active * width]);
                 let hidden = &mut hidden[..active * gates];
                 self.recurrent.product(h, hidden);
-                vectorised(
-                    #[inline(always)]
-                    || self.step(units, in_gates, hidden, h, memory),
-                );
-                for ((y, h), &b) in y.iter_mut().zip(h.chunks_exact(units)).zip(&group.0) {
-                    y[plan.time(b, s) * units..][..units].copy_from_slice(h);
+                units::forward(self.layer.cell, width, in_gates, hidden, [h, memory]);
+                for ((y, h), &b) in y.iter_mut().zip(h.chunks_exact(width)).zip(&group.0) {
+                    y[plan.time(b, s) * width..][..width].copy_from_slice(h);
                 }
                 if self.keep && C::REMEMBERS {
                     kept.memory.extend_from_slice(memory);
@@ -125,49 +122,9 @@ impl<C: Cell<G>, T: Element, const G: usize> Pass<'_, C, T, G> {
                 kept.gates.extend_from_slice(in_gates);
             }
         }
-        for (end, memory) in ends.iter_mut().zip(memory.chunks_exact(units)) {
+        for (end, memory) in ends.iter_mut().zip(memory.chunks_exact(width)) {
             end.copy_from_slice(memory);
         }
-    }
-
-    /// One step of several sequences; `gates` holds what comes from the input before it and the gates after it.
-    #[inline(always)]
-    fn step(&self, units: usize, gates: &mut [T], hidden: &[T], h: &mut [T], memory: &mut [T]) {
-        let rows = gates.chunks_exact_mut(G * units).zip(hidden.chunks_exact(G * units));
-        let states = h.chunks_exact_mut(units).zip(memory.chunks_exact_mut(units));
-        for ((gates, hidden), (h, memory)) in rows.zip(states) {
-            let whole = units - units % UNITS;
-            for u in (0..whole).step_by(UNITS) {
-                self.units::<UNITS>(u, gates, hidden, h, memory);
-            }
-            for u in whole..units {
-                self.units::<1>(u, gates, hidden, h, memory);
-            }
-        }
-    }
-
-    /// `N` units from `u` on.
-    #[inline(always)]
-    fn units<const N: usize>(&self, u: usize, gates: &mut [T], hidden: &[T], h: &mut [T], memory: &mut [T]) {
-        let mut x: [[T; N]; G] = blocks(gates, u);
-        let hidden: [[T; N]; G] = blocks(hidden, u);
-        let (mut new_h, mut new_memory): ([T; N], [T; N]) = (block(h, u), block(memory, u));
-        for i in 0..N {
-            let unit = Before {
-                input: column(&x, i),
-                hidden: column(&hidden, i),
-                h: new_h[i],
-                memory: new_memory[i],
-            };
-            let After { gates, h, memory } = self.layer.cell.step(unit);
-            for g in 0..G {
-                x[g][i] = gates[g];
-            }
-            (new_h[i], new_memory[i]) = (h, memory);
-        }
-        put(gates, u, &x);
-        h[u..u + N].copy_from_slice(&new_h);
-        memory[u..u + N].copy_from_slice(&new_memory);
     }
 }
 
@@ -195,33 +152,4 @@ pub(super) fn gather<T: Element>(
             rows.extend_from_slice(plan.row(data, width, [b, s]));
         }
     }
-}
-
-/// `N` numbers from `u` on of each of `G` equal parts.
-#[inline(always)]
-pub(super) fn blocks<T: Element, const G: usize, const N: usize>(row: &[T], u: usize) -> [[T; N]; G] {
-    let mut parts = [[T::ZERO; N]; G];
-    for (g, part) in parts.iter_mut().enumerate() {
-        *part = block(row, g * (row.len() / G) + u);
-    }
-    parts
-}
-
-/// The other way round.
-#[inline(always)]
-pub(super) fn put<T: Element, const G: usize, const N: usize>(row: &mut [T], u: usize, parts: &[[T; N]; G]) {
-    let units = row.len() / G;
-    for (g, part) in parts.iter().enumerate() {
-        row[g * units + u..][..N].copy_from_slice(part);
-    }
-}
-
-/// Element `i` of each part.
-#[inline(always)]
-pub(super) fn column<T: Element, const G: usize, const N: usize>(parts: &[[T; N]; G], i: usize) -> [T; G] {
-    let mut column = [T::ZERO; G];
-    for g in 0..G {
-        column[g] = parts[g][i];
-    }
-    column
 }

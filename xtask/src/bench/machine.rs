@@ -1,4 +1,4 @@
-//! What the machine can do: a matrix product and a copy, timed in the same rounds as the ops.
+//! What the machine can do: a matrix product and a copy, timed in the same rounds as what is measured.
 
 use std::time::Instant;
 
@@ -6,8 +6,17 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::super::Spread;
-use super::case::Work;
+use super::Spread;
+
+/// What something cannot do without.
+#[derive(Clone, Copy)]
+pub(super) enum Work {
+    /// For what is bound by arithmetic.
+    MultiplyAdds(f64),
+    /// For what is bound by memory: the least to read and to write.
+    Bytes(f64),
+    Unknown,
+}
 
 const SIDE: usize = 1024;
 const FLOATS: usize = 16 << 20;
