@@ -101,6 +101,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    join_the_threads();
     match dispatch(Cli::parse().command) {
         Ok(code) => code,
         Err(error) if error.chain().any(|cause| cause.is::<output::Closed>()) => ExitCode::SUCCESS,
@@ -108,6 +109,17 @@ fn main() -> ExitCode {
             output::note(failure::report(&error).trim_end());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Makes the main thread one of those that share the work of an op: it need not wake another and wait for it each time.
+fn join_the_threads() {
+    let threads = candle_core::utils::get_num_threads();
+    // Alone it would not hear what the loader's threads ask of it while it waits for them.
+    if threads > 1 {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
+        // There is no other pool yet; and if there were one, it would do.
+        let _ = pool.build_global();
     }
 }
 

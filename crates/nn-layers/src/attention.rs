@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
-use nn_core::ops::{self, Attention, MultiHead, multi_head_attention};
+use nn_core::ops::{self, Attention, MultiHead, multi_head_attention, self_attention};
 use nn_core::{Ctx, Layer, Through, ensure};
 
 use crate::init::{Bias, xavier_uniform};
@@ -131,7 +131,9 @@ impl MultiHeadAttention {
     /// # Errors
     /// If `x` or a mask is of another shape.
     pub fn attend(&self, x: &Tensor, masks: Masks<'_>, ctx: &Ctx) -> Result<Tensor> {
-        self.attend_to(x, &self.key_values(x)?, masks, ctx)
+        self.check(x)?;
+        let x = ops::linear(x, &self.in_weight, Some(&self.in_bias))?; // [B, T, 3 · D]
+        self_attention(&x, self.options(masks), ctx)?.through("out_proj", &self.out, ctx)
     }
 
     /// Tokens `x [B, T, D]` that see those of `memory` as `masks` say → `[B, T, D]`.
@@ -139,11 +141,14 @@ impl MultiHeadAttention {
     /// # Errors
     /// If `x` or a mask is of another shape.
     pub fn attend_to(&self, x: &Tensor, memory: &KeyValues, masks: Masks<'_>, ctx: &Ctx) -> Result<Tensor> {
-        let Masks { causal, keys, mask } = masks;
-        let attention = Attention { causal, keys, mask, dropout: self.dropout, scale: None };
-        let (q, options) = (self.project(x, Part::Queries)?, MultiHead { heads: self.heads, attention });
-        let y = multi_head_attention(&q, &memory.keys, &memory.values, options, ctx)?;
+        let q = self.project(x, Part::Queries)?;
+        let y = multi_head_attention(&q, &memory.keys, &memory.values, self.options(masks), ctx)?;
         y.through("out_proj", &self.out, ctx)
+    }
+
+    fn options<'a>(&self, Masks { causal, keys, mask }: Masks<'a>) -> MultiHead<'a> {
+        let attention = Attention { causal, keys, mask, dropout: self.dropout, scale: None };
+        MultiHead { heads: self.heads, attention }
     }
 
     /// What `memory [B, S, D]` offers: once, for all who see it.
@@ -179,14 +184,20 @@ impl MultiHeadAttention {
 
     /// One of the three projections of `x [B, T, D]`.
     fn project(&self, x: &Tensor, part: Part) -> Result<Tensor> {
+        let width = self.check(x)?;
+        let rows = |x: &Tensor| ops::narrow(x, 0, part as usize * width, width);
+        ops::linear(x, &rows(&self.in_weight)?, Some(&rows(&self.in_bias)?))
+    }
+
+    /// The width of tokens, which `x` must have.
+    fn check(&self, x: &Tensor) -> Result<usize> {
         let (_, width) = self.in_weight.dims2()?;
         ensure!(
             x.rank() == 3 && x.dims()[2] == width,
             "MultiHeadAttention: tokens must be [B, T, {width}], got {:?}",
             x.dims()
         );
-        let rows = |x: &Tensor| ops::narrow(x, 0, part as usize * width, width);
-        ops::linear(x, &rows(&self.in_weight)?, Some(&rows(&self.in_bias)?))
+        Ok(width)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Texts as numbers: what a text is cut into, the vocabulary of the pieces, and trained tokenizers.
 
 #[cfg(feature = "tokenizers")]
+mod lines;
+#[cfg(feature = "tokenizers")]
 pub mod tokenizer;
 mod units;
 mod vocabulary;

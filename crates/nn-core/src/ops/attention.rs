@@ -10,6 +10,7 @@
 //! it picks.
 
 mod multi_head;
+mod packed;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ mod tests;
 use candle_core::{DType, Result, Shape, Tensor};
 
 pub use self::multi_head::{MultiHead, multi_head_attention};
+pub use self::packed::self_attention;
 use self::portable::portable;
 use super::kernel::{Kernel, Strided, View, apply3, detached, lend, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};

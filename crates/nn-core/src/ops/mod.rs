@@ -92,7 +92,9 @@ pub use add::add;
 pub use add_activate::add_activate;
 pub(crate) use add_activate::sum_of;
 pub use additive_attention::{additive_attention, additive_attention_weights};
-pub use attention::{Attention, MultiHead, multi_head_attention, scaled_dot_product_attention};
+pub use attention::{
+    Attention, MultiHead, multi_head_attention, scaled_dot_product_attention, self_attention,
+};
 pub use avg_pool1d::{AvgPool1d, avg_pool1d};
 pub use avg_pool2d::{AvgPool, AvgPool2d, Divisor, avg_pool2d};
 pub use batch_norm::{BatchNorm, RunningStatistics, batch_norm};

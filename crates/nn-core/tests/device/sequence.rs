@@ -44,6 +44,10 @@ pub(crate) const CASES: &[Case] = &[
         let options = MultiHead { heads: 2, attention: Attention::default() };
         ops::multi_head_attention(&x[0], &x[1], &x[2], options, &Ctx::eval())
     }),
+    ("self_attention", &[&[2, 5, 24]], |x| {
+        let options = MultiHead { heads: 2, attention: Attention::default() };
+        ops::self_attention(&x[0], options, &Ctx::eval())
+    }),
     ("additive_attention", &[&[2, 3, 4], &[2, 5, 4], &[4], &[2, 5, 6]], |x| {
         ops::additive_attention(&x[0], &x[1], &x[2], &x[3], Some(&[5, 2]))
     }),

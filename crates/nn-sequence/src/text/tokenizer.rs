@@ -18,6 +18,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, decoders};
 
 use super::Special;
+use super::lines::Lines;
 
 /// What a trained tokenizer cuts words into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,6 +103,25 @@ impl Tokenizer {
     /// # Errors
     /// If the size leaves no room for a piece, or word pieces have no unknown token.
     pub fn train<'a>(texts: impl IntoIterator<Item = &'a str>, cfg: TokenizerConfig<'_>) -> Result<Self> {
+        let texts: Vec<&str> = texts.into_iter().collect();
+        Self::learn(texts.into_iter(), cfg)
+    }
+
+    /// [`Tokenizer::train`] on the lines of files, which are read one after the other and never kept whole.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::train`]; if a file cannot be read, or a line is no UTF-8: the message names file, line and byte.
+    pub fn train_on_files<P: AsRef<Path>>(paths: &[P], cfg: TokenizerConfig<'_>) -> Result<Self> {
+        let mut lines = Lines::new(paths);
+        let tokenizer = Self::learn(&mut lines, cfg);
+        lines.end()?;
+        tokenizer
+    }
+
+    fn learn<S: AsRef<str> + Send>(
+        texts: impl Iterator<Item = S> + Send,
+        cfg: TokenizerConfig<'_>,
+    ) -> Result<Self> {
         let TokenizerConfig { subwords, case, size, special } = cfg;
         ensure!(
             subwords == Subwords::BytePairs || special.contains(&Special::Unknown),
@@ -115,8 +135,7 @@ impl Tokenizer {
             Subwords::BytePairs => byte_pairs(case, size, tokens)?,
             Subwords::WordPieces => word_pieces(case, size, tokens)?,
         };
-        let texts: Vec<&str> = texts.into_iter().collect();
-        let trained = tokenizer.train(&mut trainer, texts.into_iter());
+        let trained = tokenizer.train(&mut trainer, texts);
         trained.map_err(|e| failed("Tokenizer: cannot be trained", &*e))?;
         Ok(Self(tokenizer))
     }
@@ -211,6 +230,30 @@ mod tests {
 
     fn trained(subwords: Subwords, case: Case) -> Result<Tokenizer> {
         Tokenizer::train(TEXTS, TokenizerConfig { subwords, case, size: 290, special: SPECIAL })
+    }
+
+    #[test]
+    fn lines_of_files_are_texts() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let write = |name: &str, bytes: &[u8]| -> Result<std::path::PathBuf> {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes)?;
+            Ok(path)
+        };
+        let cfg =
+            TokenizerConfig { subwords: Subwords::BytePairs, case: Case::Keep, size: 270, special: &[] };
+        let files = [write("a.txt", b"low lower\r\nlowest\n")?, write("b.txt", b"\nnew newer")?];
+        let tokenizer = Tokenizer::train_on_files(&files, cfg)?;
+        let texts = Tokenizer::train(["low lower", "lowest", "", "new newer"], cfg)?;
+        assert_eq!(tokenizer.to_json()?, texts.to_json()?);
+        let latin = write("c.txt", b"good\ncaf\xe9")?;
+        for (path, message) in
+            [(latin, "c.txt: line 2 is no UTF-8 from byte 4 on"), ("missing.txt".into(), "missing.txt: ")]
+        {
+            let error = Tokenizer::train_on_files(&[path], cfg).expect_err(message).to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        Ok(())
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub fn multi_head_attention(
 }
 
 /// `[B, T, N, D]` of `[B, T, N · D]`.
-fn apart(x: &Tensor, heads: usize) -> (usize, usize, usize, usize) {
+pub(super) fn apart(x: &Tensor, heads: usize) -> (usize, usize, usize, usize) {
     let dims = x.dims();
     (dims[0], dims[1], heads, dims[2] / heads)
 }
