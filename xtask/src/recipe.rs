@@ -354,6 +354,70 @@ mod tests {
         Ok(())
     }
 
+    /// The inline tables that a recipe's comments list.
+    fn listed(text: &str) -> Vec<Table> {
+        let table = |line: &str| {
+            let line = line.strip_prefix("#   {")?;
+            toml::from_str::<Table>(&format!("listed = {{{line}")).ok()?.remove("listed")?.as_table().cloned()
+        };
+        text.lines().filter_map(table).collect()
+    }
+
+    #[test]
+    fn lenet5_lists_every_optimiser_and_every_schedule() -> Result<()> {
+        let (_, text) = EMBEDDED[0];
+        let names = |table: &Table| table.keys().cloned().collect::<Vec<_>>();
+        let (mut rules, mut decays) = (0, 0);
+        for table in listed(text) {
+            let written = match table.clone().try_into::<Rule>() {
+                Ok(rule) => {
+                    let own = format!("kind = {}", table["kind"]);
+                    assert_eq!(rule, toml::from_str::<Rule>(&own)?, "these are not its defaults");
+                    rules += 1;
+                    Table::try_from(rule)?
+                }
+                Err(_) => {
+                    decays += 1;
+                    Table::try_from(table.clone().try_into::<nn_train::Decay>()?)?
+                }
+            };
+            assert_eq!(names(&table), names(&written), "{table:?}");
+        }
+        // The error for an unknown kind names those there are.
+        let known = |e: toml::de::Error| e.message().split('`').count() / 2 - 1;
+        let (rule, decay) =
+            (toml::from_str::<Rule>("kind = 'x'"), toml::from_str::<nn_train::Decay>("kind = 'x'"));
+        assert_eq!((rule.map_err(known).err(), decay.map_err(known).err()), (Some(rules), Some(decays)));
+        Ok(())
+    }
+
+    #[test]
+    fn every_key_of_training_stands_in_a_recipe() -> Result<()> {
+        let all: String = EMBEDDED.iter().map(|(_, text)| *text).collect();
+        let shown = |key: &str| {
+            all.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} =")))
+        };
+        let mut table = Table::try_from(Train::default())?;
+        for key in [
+            "validation",
+            "clip_norm",
+            "clip_value",
+            "ema",
+            "evaluate_every",
+            "stop",
+            "weights",
+            "unused",
+            "scale",
+        ] {
+            assert!(table.insert(key.to_owned(), toml::Value::Boolean(true)).is_none(), "{key}");
+        }
+        assert_eq!(table.len(), 25, "a key more or less: {table:?}");
+        for key in table.keys() {
+            assert!(shown(key), "train.{key} is explained nowhere");
+        }
+        Ok(())
+    }
+
     #[test]
     fn mistakes_are_placed_and_the_nearest_name_suggested() {
         let error = complaint("[model]\nname = \"lenet5\"\n\n[train]\nepoch = 2\n", &[]);
