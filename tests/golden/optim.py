@@ -1,16 +1,14 @@
-"""Writes optim.safetensors: what PyTorch's optimisers, schedulers and gradient clipping do.
+"""Writes optim.safetensors: what PyTorch's optimisers and gradient clipping do.
 
 Run with PyTorch, timm (for LAMB and Lion), NumPy and safetensors installed: python tests/golden/optim.py
 """
 
 import json
-import warnings
 from pathlib import Path
 
 import timm.optim
 import torch
 from safetensors.torch import save_file
-from torch.optim import lr_scheduler
 
 torch.manual_seed(20)
 STEPS, EVERY, NOISES = 200, 20, 8
@@ -48,15 +46,12 @@ OPTIMISERS = {
     "lion_decay": (0.01, {"kind": "lion", "weight_decay": 0.2, "beta1": 0.8}),
 }
 
-# Steps per epoch, epochs, and the schedule with its times in epochs.
-SCHEDULES = {
-    "constant": (7, 4, {"lr": 0.3}),
-    "warm": (10, 4, {"lr": 0.3, "warmup": 1.5}),
-    "step": (10, 9, {"lr": 0.1, "decay": {"kind": "step", "every": 2, "factor": 0.3}}),
-    "warm_step": (7, 9, {"lr": 0.1, "warmup": 2, "decay": {"kind": "step", "every": 3, "factor": 0.1}}),
-    "cosine": (12, 10, {"lr": 0.05, "decay": {"kind": "cosine"}}),
-    "warm_cosine": (12, 10, {"lr": 0.05, "warmup": 0.5, "decay": {"kind": "cosine", "min_lr": 0.001}}),
+# Groups differ by factors of the rate and of the weight decay: PyTorch's groups have the products.
+GROUPS = {
+    "sgd_groups": (0.02, {"kind": "sgd", "momentum": 0.8, "weight_decay": 0.1}),
+    "adamw_groups": (0.02, {"kind": "adamw", "weight_decay": 0.2}),
 }
+FACTORS = {"conv.weight": {"lr": 0.1}, "fc.bias": {"weight_decay": 0.0}, "fc.weight": {"lr": 2.0, "weight_decay": 0.5}}
 
 
 OF_KIND = {
@@ -112,27 +107,24 @@ def trajectories(out):
         out.update({f"{case}.{name}": torch.stack(h) for name, h in history.items()})
 
 
-def rates(steps_per_epoch, epochs, schedule):
-    lr, warmup = schedule["lr"], round(schedule.get("warmup", 0) * steps_per_epoch)
-    total = steps_per_epoch * epochs
-    decay = schedule.get("decay", {"kind": "constant"})
-    opt = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
-    after = {
-        "constant": lambda: lr_scheduler.ConstantLR(opt, factor=1.0),
-        "step": lambda: lr_scheduler.StepLR(opt, decay["every"] * steps_per_epoch, decay["factor"]),
-        "cosine": lambda: lr_scheduler.CosineAnnealingLR(opt, total - warmup, decay.get("min_lr", 0.0)),
-    }[decay["kind"]]
-    if warmup:
-        rise = lr_scheduler.LinearLR(opt, start_factor=1 / (warmup + 1), total_iters=warmup)
-        scheduler = lr_scheduler.SequentialLR(opt, [rise, after()], [warmup])
-    else:
-        scheduler = after()
-    out = []
-    for _ in range(total):
-        out.append(opt.param_groups[0]["lr"])
-        opt.step()
-        scheduler.step()
-    return torch.tensor(out, dtype=torch.float64)
+def groups(out):
+    """The same gradients; one optimiser with a group for each parameter."""
+    for case, (lr, rule) in GROUPS.items():
+        p = {name: torch.nn.Parameter(out[f"start.{name}"].clone()) for name in SHAPES}
+        of = lambda name, key, base: base * FACTORS[name].get(key, 1.0)
+        parameters = [
+            {"params": [t], "lr": of(n, "lr", lr), "weight_decay": of(n, "weight_decay", rule["weight_decay"])} for n, t in p.items()
+        ]
+        opt, history = optimiser(rule, parameters, lr), {name: [] for name in SHAPES}
+        for step in range(STEPS):
+            for name, t in p.items():
+                grad = out[f"curvature.{name}"] * (t.data - out[f"centre.{name}"]) + out[f"noise.{name}"][step % NOISES]
+                t.grad = grad if name != RARE or step % 3 == 0 else None
+            opt.step()
+            if (step + 1) % EVERY == 0:
+                for name, t in p.items():
+                    history[name].append(t.data.clone())
+        out.update({f"{case}.{name}": torch.stack(h) for name, h in history.items()})
 
 
 def clipping(out):
@@ -142,19 +134,22 @@ def clipping(out):
         out[f"clip.grad.{name}"] = p.grad.clone()
     out["clip.norm"] = torch.nn.utils.clip_grad_norm_(parameters, 0.5).reshape(1)
     out.update({f"clip.clipped.{name}": p.grad for name, p in zip(SHAPES, parameters)})
+    for name, p in zip(SHAPES, parameters):
+        p.grad = out[f"clip.grad.{name}"].clone()
+    torch.nn.utils.clip_grad_value_(parameters, 0.7)
+    out.update({f"clip.by_value.{name}": p.grad for name, p in zip(SHAPES, parameters)})
 
 
 def main():
-    warnings.simplefilter("ignore")  # SequentialLR calls its parts in an order they warn about.
     out = {}
     trajectories(out)
     clipping(out)
-    for name, plan in SCHEDULES.items():
-        out[f"schedule.{name}"] = rates(*plan)
+    groups(out)
     about = {
         "made_by": f"tests/golden/optim.py with PyTorch {torch.__version__.split('+')[0]}",
         "optimisers": {name: {"lr": lr, "rule": rule} for name, (lr, rule) in OPTIMISERS.items()},
-        "schedules": {n: {"steps_per_epoch": s, "epochs": e, "schedule": p} for n, (s, e, p) in SCHEDULES.items()},
+        "groups": {name: {"lr": lr, "rule": rule} for name, (lr, rule) in GROUPS.items()},
+        "factors": FACTORS,
     }
     out = {name: t.contiguous() for name, t in out.items()}
     save_file(out, Path(__file__).with_name("optim.safetensors"), {"about": json.dumps(about)})

@@ -86,6 +86,12 @@ pub(crate) struct Plan {
     /// The share of the pictures that is tested on, where a folder is not divided in `train` and `val`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) held_out: Option<f64>,
+    /// Tables of paths and classes in the folder: one that is divided, or one to train and one to test on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lists: Option<Vec<String>>,
+    /// The columns of paths and of classes in `lists`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) columns: Option<[String; 2]>,
 }
 
 impl DataName {
@@ -174,6 +180,19 @@ impl Plan {
             if let Some(share) = share.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
                 return Err(failed(format!("data.{key} must be in (0, 1], got {share}")));
             }
+        }
+        if self.lists.is_some() && self.name != DataName::Folder {
+            let name = self.name.facts().name;
+            return Err(failed(format!("data.lists is for data.name = \"folder\", not for {name}")));
+        }
+        if let Some(lists) = self.lists.as_ref().filter(|lists| !(1..=2).contains(&lists.len())) {
+            let count = lists.len();
+            return Err(failed(format!(
+                "data.lists must name one table, or two to train and test on, got {count}"
+            )));
+        }
+        if self.columns.is_some() && self.lists.is_none() {
+            return Err(failed("data.columns are those of data.lists, and there are none"));
         }
         if self.size.is_some_and(|size| size.contains(&0)) {
             return Err(failed("data.size must be a height and a width of at least 1 pixel, got 0"));
@@ -360,7 +379,11 @@ fn read(name: DataName, dir: &Path, part: Part, plan: &Plan) -> candle_core::Res
         DataName::Cifar100 => Arc::new(cifar::load(&CIFAR100, dir, part)?),
         DataName::Camvid => Arc::new(photos::camvid(dir, part)?),
         DataName::Hymenoptera | DataName::Folder => {
-            photos::folder(dir, name.facts().name, part, plan.held_out.unwrap_or(photos::HELD_OUT))?
+            let held_out = plan.held_out.unwrap_or(photos::HELD_OUT);
+            match &plan.lists {
+                Some(lists) => photos::listed(dir, lists, plan.columns.as_ref(), part, held_out)?,
+                None => photos::folder(dir, name.facts().name, part, held_out)?,
+            }
         }
     })
 }
@@ -441,10 +464,59 @@ mod tests {
             (Plan { fraction: Some(0.0), ..Plan::default() }, "data.fraction must be in (0, 1], got 0"),
             (Plan { held_out: Some(1.5), ..Plan::default() }, "data.held_out"),
             (Plan { size: Some([0, 3]), ..Plan::default() }, "data.size"),
+            (Plan { lists: Some(vec!["a.csv".into()]), ..Plan::default() }, "is for data.name = \"folder\""),
+            (
+                Plan { name: DataName::Folder, lists: Some(Vec::new()), ..Plan::default() },
+                "one table, or two to train and test on, got 0",
+            ),
+            (
+                Plan { columns: Some(["a", "b"].map(str::to_owned)), ..Plan::default() },
+                "data.columns are those of data.lists",
+            ),
         ] {
             let error = plan.check().expect_err(says).to_string();
             assert!(error.contains(says), "{says:?} not in {error}");
         }
+    }
+
+    #[test]
+    fn tables_say_what_pictures_are() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let mut all = String::from("image,class\n");
+        for n in 0..10u8 {
+            image::RgbImage::from_pixel(4, 3, image::Rgb([n, 2, 3]))
+                .save(dir.path().join(format!("{n}.png")))?;
+            all += &format!("{n}.png,{}\n", ["bee", "ant", "bee", "wasp", "bee"][usize::from(n) % 5]);
+        }
+        std::fs::write(dir.path().join("all.csv"), &all)?;
+        std::fs::write(dir.path().join("val.csv"), "image,class\n3.png,wasp\n0.png,bee\n")?;
+        let plan = |lists: &[&str]| Plan {
+            name: DataName::Folder,
+            dir: Some(dir.path().to_owned()),
+            lists: Some(lists.iter().map(|&list| list.to_owned()).collect()),
+            columns: Some(["image", "class"].map(str::to_owned)),
+            held_out: Some(0.5),
+            ..Plan::default()
+        };
+        let classes = |source: &Arc<dyn Source>| -> Vec<Option<u32>> {
+            let mut classes: Vec<_> = (0..source.len()).map(|index| source.class(index)).collect();
+            classes.sort_unstable();
+            classes
+        };
+        for part in [Part::Train, Part::Test] {
+            let half = plan(&["all.csv"]).source(part)?;
+            assert_eq!(half.classes(), ["ant", "bee", "wasp"]);
+            assert_eq!(classes(&half), [0, 1, 1, 1, 2].map(Some));
+        }
+        let two = plan(&["all.csv", "val.csv"]);
+        assert_eq!(two.source(Part::Train)?.len(), 10);
+        let test = two.source(Part::Test)?;
+        assert_eq!((test.class(0), test.class(1), test.len()), (Some(2), Some(1), 2));
+        assert_eq!(test.example(0)?.target, Target::Class(2));
+        let error = plan(&["val.csv", "all.csv"]).source(Part::Test).expect_err("no ants");
+        let error = crate::failure::report(&error);
+        assert!(error.contains("there is no class ant among bee, wasp"), "{error}");
+        Ok(())
     }
 
     #[test]

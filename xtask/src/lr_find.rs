@@ -1,16 +1,16 @@
 //! `lr-find`: which learning rate to begin with.
 
-use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use nn_train::{LrCurve, LrRange, lr_find, report};
+use nn_train::{LrCurve, LrPoint, LrRange, lr_find, report};
 use serde_json::json;
 
 use crate::options::Options;
 use crate::output::{self, Align, Table, note};
+use crate::plot::{self, Canvas};
 use crate::recipe;
 use crate::session::{self, Session};
 use crate::task::Task;
@@ -98,10 +98,6 @@ fn show(args: &Args, curve: &LrCurve) -> Result<()> {
     output::line(table)
 }
 
-/// Rows and columns of the curve on a terminal; a character holds two by four dots.
-const ROWS: usize = 12;
-const COLUMNS: usize = 60;
-
 /// The smoothed loss over the rate, in dots, the steepest place marked.
 fn plot(curve: &LrCurve) -> String {
     let points = &curve.points;
@@ -110,48 +106,23 @@ fn plot(curve: &LrCurve) -> String {
     let top = points[0].smooth.max(first.loss) * 1.1;
     let low = points.iter().map(|p| p.smooth).fold(f64::INFINITY, f64::min);
     let decades = (last.lr / first.lr).log10().max(1e-9);
-    let place = |lr: f64| (lr / first.lr).log10() / decades * (2 * COLUMNS - 1) as f64;
-    let mut dots = vec![vec![0u8; COLUMNS]; ROWS];
-    for pair in points.windows(2) {
-        let (from, to) = (place(pair[0].lr), place(pair[1].lr));
-        let dense = ((to - from).ceil() as usize + 1) * 4;
-        for i in 0..=dense {
-            let t = i as f64 / dense as f64;
-            let loss = pair[0].smooth + t * (pair[1].smooth - pair[0].smooth);
-            let height = (top - loss) / (top - low).max(1e-12) * (4 * ROWS - 1) as f64;
-            if (0.0..(4 * ROWS) as f64).contains(&height) {
-                let (x, y) = ((from + t * (to - from)).round() as usize, height.round() as usize);
-                dots[y / 4][x / 2] |= DOTS[y % 4][x % 2];
-            }
-        }
-    }
-    let mut text = String::new();
-    for (i, row) in dots.iter().enumerate() {
-        let loss = top - (top - low) * (4 * i) as f64 / (4 * ROWS - 1) as f64;
-        let label = if i % 3 == 0 || i == ROWS - 1 { format!("{loss:.3}") } else { String::new() };
-        let cells: String =
-            row.iter().map(|&dots| char::from_u32(0x2800 + u32::from(dots)).unwrap_or(' ')).collect();
-        let _ = writeln!(text, "{label:>9} │{}", cells.trim_end_matches('\u{2800}'));
-    }
-    let mut axis = vec!['─'; COLUMNS];
-    if let Some(found) = curve.suggestion() {
-        axis[place(found.steepest) as usize / 2] = '▲';
-    }
-    let axis: String = axis.into_iter().collect();
+    let across = |lr: f64| (lr / first.lr).log10() / decades * plot::RIGHT;
+    let place = |p: &LrPoint| [across(p.lr), (top - p.smooth) / (top - low).max(1e-12) * plot::DOWN];
+    let mut canvas = Canvas::new();
+    points.windows(2).for_each(|pair| canvas.line(place(&pair[0]), place(&pair[1])));
+    let label = |row: usize| {
+        let loss = top - (top - low) * (4 * row) as f64 / plot::DOWN;
+        if row.is_multiple_of(3) || row == plot::ROWS - 1 { format!("{loss:.3}") } else { String::new() }
+    };
     let (left, right) = (format!("{:.1e}", first.lr), format!("{:.1e}", last.lr));
-    let _ = writeln!(text, "{:>9} └{axis}", "");
-    let _ = write!(text, "{:>11}{left}{right:>width$}", "", width = COLUMNS - left.len());
-    text
+    let mark = curve.suggestion().map(|found| across(found.steepest));
+    canvas.rows(label) + &plot::axis(&left, &right, mark)
 }
-
-/// The bits of Braille dots, from the top, left and right.
-const DOTS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
 
 #[cfg(test)]
 mod tests {
-    use nn_train::LrPoint;
-
     use super::*;
+    use crate::plot::{COLUMNS, ROWS};
 
     #[test]
     fn the_curve_is_drawn_and_its_steepest_place_marked() {

@@ -24,10 +24,12 @@ mod model;
 mod options;
 mod output;
 mod overfit;
+mod plot;
 mod predict;
 mod progress;
 mod recipe;
 mod sanitize;
+mod schedule;
 mod session;
 mod subject;
 mod summary;
@@ -64,6 +66,8 @@ enum Command {
     Train(train::Args),
     /// Find a learning rate: a short run whose rate grows from step to step
     LrFind(lr_find::Args),
+    /// Draw a recipe's learning rate over the run
+    Schedule(schedule::Args),
     /// Train a recipe with every combination of settings
     Sweep(sweep::Args),
     /// Measure loss and accuracy on a data set's test part
@@ -129,6 +133,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::LrFind(args) => return lr_find::run(&args),
         Command::Sweep(args) => return sweep::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Schedule(args) => schedule::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Explain(args) => explain::run(&args),

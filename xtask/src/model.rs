@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
+use nn_core::ops::CrossEntropy;
 use nn_core::weights::{LoadReport, WeightFile};
 use nn_core::{Ctx, Freeze, Layer, ParamStore, ops};
 use nn_layers::{Activation, Mlp, MlpConfig, Padding};
@@ -277,14 +278,19 @@ impl Plan {
 
 impl Model {
     /// The loss of all heads that learn, and the main one's decisions, for a batch.
-    pub(crate) fn outcome(&self, batch: &Batch, ctx: &Ctx<'_>) -> candle_core::Result<Outcome> {
+    pub(crate) fn outcome(
+        &self,
+        batch: &Batch,
+        ctx: &Ctx<'_>,
+        options: CrossEntropy<'_>,
+    ) -> candle_core::Result<Outcome> {
         let heads = self.layer.all_logits(&batch.inputs.to_device(&self.device)?, ctx)?;
         let targets = batch.targets.to_device(&self.device)?;
         let mut outcomes = Vec::with_capacity(heads.len());
         let loss = total_loss(&heads, |logits| {
             outcomes.push(match (targets.rank(), logits.dim(1)?) {
                 (1, 1) => Outcome::binary(logits, &targets)?,
-                (1, _) => Outcome::classification(logits, &targets)?,
+                (1, _) => Outcome::classification_with(logits, &targets, options)?,
                 _ => Outcome::segmentation(logits, &targets, IGNORE.into())?,
             });
             Ok(outcomes[outcomes.len() - 1].loss().clone())
@@ -441,7 +447,7 @@ mod tests {
             let inputs = Tensor::ones((2, 3, 48, 48), DType::F32, &Device::Cpu)?;
             let batch = Batch { inputs, targets };
             for (ctx, heads) in [(Ctx::train(0), heads), (Ctx::eval(), 1.0)] {
-                let loss = model.outcome(&batch, &ctx)?.loss_value()?;
+                let loss = model.outcome(&batch, &ctx, CrossEntropy::default())?.loss_value()?;
                 assert!((loss - heads * 2f64.ln()).abs() < 1e-5, "{name}: {loss}");
             }
         }
@@ -459,7 +465,11 @@ mod tests {
         assert!((probabilities[0][1] - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-6, "{probabilities:?}");
         let batch = Batch { inputs, targets: Tensor::new(&[0u32, 1], &Device::Cpu)? };
         let loss = -(probabilities[0][0].ln() + probabilities[1][1].ln()) / 2.0;
-        assert!((model.outcome(&batch, &Ctx::eval())?.loss_value()? - f64::from(loss)).abs() < 1e-5);
+        assert!(
+            (model.outcome(&batch, &Ctx::eval(), CrossEntropy::default())?.loss_value()? - f64::from(loss))
+                .abs()
+                < 1e-5
+        );
         Ok(())
     }
 

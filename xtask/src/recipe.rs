@@ -1,23 +1,26 @@
 //! Recipes: everything a training run is told, as TOML, and how command-line options change it.
 
+pub(crate) mod groups;
+pub(crate) mod place;
 pub(crate) mod range;
 mod setting;
+mod train;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nn_train::{Cadence, FitConfig, Norms, Rule, Schedule, Stop, Viewer};
+use nn_train::{Cadence, FitConfig, Rule, Schedule};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Spanned, Table};
 
-use crate::device::DeviceName;
 use crate::failure::{self, Advise, failed};
 use crate::task::{Entry, Task};
 use crate::transfer::Frozen;
 
 pub(crate) use self::setting::Setting;
+pub(crate) use self::train::{Decay, Sampling, Split, Train};
 
 /// The recipes in this program, by name.
 pub(crate) const EMBEDDED: &[(&str, &str)] = &[
@@ -81,80 +84,6 @@ pub(crate) struct Nothing {}
 
 fn is_default<A: Default + PartialEq>(table: &A) -> bool {
     *table == A::default()
-}
-
-/// The `[train]` table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Train {
-    pub(crate) epochs: u64,
-    pub(crate) batch_size: usize,
-    pub(crate) seed: u64,
-    pub(crate) device: DeviceName,
-    /// The share of the training examples that the best epoch is chosen on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) validation: Option<f64>,
-    pub(crate) accumulate: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) clip_norm: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ema: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) evaluate_every: Option<u64>,
-    #[serde(skip_serializing_if = "is_default")]
-    pub(crate) stop: Stop,
-    pub(crate) checkpoint: Cadence,
-    pub(crate) keep: usize,
-    pub(crate) log_every: u64,
-    pub(crate) viewer: Viewer,
-    /// The parameters to start from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) weights: Option<PathBuf>,
-    /// Which of them stay as they are.
-    pub(crate) freeze: Frozen,
-    /// The learning rate of all but the head, as a factor.
-    pub(crate) backbone_lr: f64,
-    /// What the optimiser's weight decay is for.
-    pub(crate) decay: Decay,
-    pub(crate) norms: Norms,
-}
-
-/// What weight decay pulls at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Decay {
-    /// Every parameter.
-    #[default]
-    All,
-    /// Matrices and kernels: no biases, no norms.
-    Weights,
-}
-
-impl Default for Train {
-    fn default() -> Self {
-        let fit = FitConfig::default();
-        Self {
-            epochs: fit.epochs,
-            batch_size: 64,
-            seed: fit.seed,
-            device: DeviceName::Cpu,
-            validation: None,
-            accumulate: fit.accumulate,
-            clip_norm: fit.clip_norm,
-            ema: fit.ema,
-            evaluate_every: fit.evaluate_every,
-            stop: fit.stop,
-            checkpoint: fit.checkpoint,
-            keep: fit.keep,
-            log_every: fit.log_every,
-            viewer: fit.viewer,
-            weights: None,
-            freeze: Frozen::None,
-            backbone_lr: 1.0,
-            decay: Decay::All,
-            norms: Norms::Batch,
-        }
-    }
 }
 
 /// A recipe's name and text: of the program's own, or of the file at a path.
@@ -221,6 +150,16 @@ impl<T: Task> Recipe<T> {
         outcome.or_else(|e| explain(typed, e.message()))
     }
 
+    /// The recipe in `text`, checked; `origin` is what messages call the text.
+    ///
+    /// # Errors
+    /// As [`parse`] and [`Recipe::check`], with line and column.
+    pub(crate) fn read(text: &str, origin: &str) -> Result<Self> {
+        let recipe: Self = parse(text, origin)?;
+        recipe.check().map_err(|error| place::blame(error, text, origin, &[]))?;
+        Ok(recipe)
+    }
+
     /// # Errors
     /// If a value is impossible; the message names its key. Nothing is loaded to find out.
     pub(crate) fn check(&self) -> Result<()> {
@@ -237,13 +176,18 @@ impl<T: Task> Recipe<T> {
             ("train.stop.patience", self.train.stop.patience.unwrap_or(1) as usize),
             ("train.stop.steps", self.train.stop.steps.unwrap_or(1) as usize),
         ])?;
-        range::below_one(&[("train.ema", self.train.ema.unwrap_or(0.0))])?;
+        range::below_one(&[
+            ("train.ema", self.train.ema.unwrap_or(0.0)),
+            ("train.label_smoothing", self.train.label_smoothing),
+        ])?;
         self.train.validation.map_or(Ok(()), |share| range::inside("train.validation", share))?;
         if i64::try_from(self.train.seed).is_err() {
             return Err(failed(format!("train.seed must be at most {}, got {}", i64::MAX, self.train.seed)));
         }
-        if let Some(norm) = self.train.clip_norm.filter(|norm| !(norm.is_finite() && *norm > 0.0)) {
-            return Err(failed(format!("train.clip_norm must be above 0, got {norm}")));
+        for (key, clip) in [("clip_norm", self.train.clip_norm), ("clip_value", self.train.clip_value)] {
+            if let Some(clip) = clip.filter(|clip| !(clip.is_finite() && *clip > 0.0)) {
+                return Err(failed(format!("train.{key} must be above 0, got {clip}")));
+            }
         }
         if self.train.checkpoint == Cadence::Steps(0) {
             return Err(failed("train.checkpoint must be at least 1 step, got 0"));
@@ -252,6 +196,8 @@ impl<T: Task> Recipe<T> {
         if !(factor.is_finite() && factor >= 0.0) {
             return Err(failed(format!("train.backbone_lr must be 0 or more, got {factor}")));
         }
+        self.train.scale.iter().try_for_each(groups::Group::check)?;
+        self.check_classes()?;
         if !T::FREEZES && (self.train.freeze != Frozen::None || factor != 1.0) {
             return Err(failed(format!(
                 "train.freeze and train.backbone_lr are for pictures, not for {}",
@@ -268,6 +214,26 @@ impl<T: Task> Recipe<T> {
         T::check(self)
     }
 
+    /// # Errors
+    /// If something is asked of the examples' classes, and they have none, or nothing is held out that could be drawn.
+    fn check_classes(&self) -> Result<()> {
+        let Train { split, sampling, validation, label_smoothing, .. } = self.train;
+        if split == Split::Stratified && validation.is_none() {
+            return Err(failed(
+                "train.split = \"stratified\" is for the share train.validation, and there is none",
+            ));
+        }
+        let asked = [
+            (split == Split::Stratified, "train.split = \"stratified\""),
+            (sampling == Sampling::Balanced, "train.sampling = \"balanced\""),
+            (label_smoothing > 0.0, "train.label_smoothing"),
+        ];
+        let Some((_, asked)) = asked.into_iter().find(|(asked, _)| *asked && !T::CLASSES) else {
+            return Ok(());
+        };
+        Err(failed(format!("{asked} goes by the classes of examples, and those of {} have none", T::NAME)))
+    }
+
     /// What the training loop is told.
     pub(crate) fn fit_config(&self) -> FitConfig {
         let train = &self.train;
@@ -278,6 +244,7 @@ impl<T: Task> Recipe<T> {
             schedule: self.schedule,
             accumulate: train.accumulate,
             clip_norm: train.clip_norm,
+            clip_value: train.clip_value,
             ema: train.ema,
             norms: train.norms,
             evaluate_every: train.evaluate_every,
@@ -387,6 +354,70 @@ mod tests {
         Ok(())
     }
 
+    /// The inline tables that a recipe's comments list.
+    fn listed(text: &str) -> Vec<Table> {
+        let table = |line: &str| {
+            let line = line.strip_prefix("#   {")?;
+            toml::from_str::<Table>(&format!("listed = {{{line}")).ok()?.remove("listed")?.as_table().cloned()
+        };
+        text.lines().filter_map(table).collect()
+    }
+
+    #[test]
+    fn lenet5_lists_every_optimiser_and_every_schedule() -> Result<()> {
+        let (_, text) = EMBEDDED[0];
+        let names = |table: &Table| table.keys().cloned().collect::<Vec<_>>();
+        let (mut rules, mut decays) = (0, 0);
+        for table in listed(text) {
+            let written = match table.clone().try_into::<Rule>() {
+                Ok(rule) => {
+                    let own = format!("kind = {}", table["kind"]);
+                    assert_eq!(rule, toml::from_str::<Rule>(&own)?, "these are not its defaults");
+                    rules += 1;
+                    Table::try_from(rule)?
+                }
+                Err(_) => {
+                    decays += 1;
+                    Table::try_from(table.clone().try_into::<nn_train::Decay>()?)?
+                }
+            };
+            assert_eq!(names(&table), names(&written), "{table:?}");
+        }
+        // The error for an unknown kind names those there are.
+        let known = |e: toml::de::Error| e.message().split('`').count() / 2 - 1;
+        let (rule, decay) =
+            (toml::from_str::<Rule>("kind = 'x'"), toml::from_str::<nn_train::Decay>("kind = 'x'"));
+        assert_eq!((rule.map_err(known).err(), decay.map_err(known).err()), (Some(rules), Some(decays)));
+        Ok(())
+    }
+
+    #[test]
+    fn every_key_of_training_stands_in_a_recipe() -> Result<()> {
+        let all: String = EMBEDDED.iter().map(|(_, text)| *text).collect();
+        let shown = |key: &str| {
+            all.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} =")))
+        };
+        let mut table = Table::try_from(Train::default())?;
+        for key in [
+            "validation",
+            "clip_norm",
+            "clip_value",
+            "ema",
+            "evaluate_every",
+            "stop",
+            "weights",
+            "unused",
+            "scale",
+        ] {
+            assert!(table.insert(key.to_owned(), toml::Value::Boolean(true)).is_none(), "{key}");
+        }
+        assert_eq!(table.len(), 25, "a key more or less: {table:?}");
+        for key in table.keys() {
+            assert!(shown(key), "train.{key} is explained nowhere");
+        }
+        Ok(())
+    }
+
     #[test]
     fn mistakes_are_placed_and_the_nearest_name_suggested() {
         let error = complaint("[model]\nname = \"lenet5\"\n\n[train]\nepoch = 2\n", &[]);
@@ -447,6 +478,16 @@ mod tests {
             ("train.batch_size=0", "train.batch_size"),
             ("train.seed=9223372036854775808", "train.seed"),
             ("train.clip_norm=0.0", "train.clip_norm"),
+            ("train.clip_value=-1.0", "train.clip_value must be above 0, got -1"),
+            ("train.label_smoothing=1.0", "train.label_smoothing must be in [0, 1), got 1"),
+            ("train.split=stratified", "is for the share train.validation, and there is none"),
+            ("train.sampling=weighted", "unknown value `weighted`"),
+            ("train.scale=[{names=\"*\",lr=-1.0}]", "train.scale: lr of `*` must be 0 or more, got -1"),
+            ("train.scale=[{lr=1.0}]", "missing key `names`"),
+            ("train.unused=[\"a**\"]", "a** is no pattern"),
+            ("schedule.decay.kind=cosin", "did you mean `cosine`"),
+            ("schedule={lr=0.1,warmup=1.0,decay={kind=\"one_cycle\"}}", "one_cycle rises by itself"),
+            ("schedule={lr=0.1,decay={kind=\"multi_step\",at=[3,1],factor=0.1}}", "at must rise"),
             ("train.validation=1.0", "train.validation must be in (0, 1), got 1"),
             ("train.accumulate=0", "train.accumulate must be at least 1"),
             ("train.ema=1.0", "train.ema must be in [0, 1), got 1"),

@@ -8,7 +8,7 @@ use nn_train::{Scale, Trainer};
 use crate::failure::{Advise, failed};
 use crate::options::Options;
 use crate::output::thousands;
-use crate::recipe::{Decay, Recipe, Train};
+use crate::recipe::{self, Decay, Recipe, Train, groups};
 use crate::task::{Judge, Parts, Task};
 use crate::transfer::Frozen;
 
@@ -27,9 +27,10 @@ pub(crate) struct Session<T: Task> {
 /// # Errors
 /// If a value is impossible, or the weights to start from cannot be read.
 pub(crate) fn resolve<T: Task>(name: &str, text: &str, options: &Options) -> Result<Recipe<T>> {
-    let mut recipe = Recipe::<T>::resolve(text, name, &options.settings())?;
+    let settings = options.settings();
+    let mut recipe = Recipe::<T>::resolve(text, name, &settings)?;
     T::locate(&mut recipe.data, options.data_dir.as_deref());
-    recipe.check()?;
+    recipe.check().map_err(|error| recipe::place::blame(error, text, name, &settings))?;
     let weights = recipe.train.weights.clone();
     T::follow_weights(&mut recipe, weights.as_deref()).context("cannot start from these weights")?;
     let freeze = &recipe.train.freeze;
@@ -72,6 +73,7 @@ impl<T: Task> Session<T> {
         if decay == Decay::Weights {
             trainer.scale(Scale { weight_decay: 0.0, ..Scale::default() }, |_, var| var.rank() < 2)?;
         }
+        groups::tell(&mut trainer, &recipe.train.scale, &recipe.train.unused)?;
         Ok(Self { recipe, known, store, model, trainer, parts })
     }
 

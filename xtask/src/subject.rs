@@ -32,8 +32,7 @@ impl<T: Task> Subject<T> {
     /// Finds out what `name` names; `weights` replaces a run's best, and is needed with a model's name.
     pub(crate) fn find(name: &str, weights: Option<&Path>) -> Result<Self> {
         if let Some((text, origin)) = recipe_of_run(name)? {
-            let recipe: Recipe<T> = recipe::parse(&text, &origin)?;
-            recipe.check()?;
+            let recipe = Recipe::<T>::read(&text, &origin)?;
             let best = Path::new(name).join(run::MODEL);
             if weights.is_none() && !best.is_file() {
                 return Err(failed(format!("{name} has no {} yet", run::MODEL))).advise(

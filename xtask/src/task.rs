@@ -30,7 +30,7 @@ use serde::de::DeserializeOwned;
 use crate::data::DataName;
 use crate::failure::{self, Advise, failed};
 use crate::recipe::{self, Recipe};
-use crate::{eval, lr_find, predict, train};
+use crate::{eval, lr_find, predict, schedule, train};
 
 use self::adding::Adding;
 use self::entities::Entities;
@@ -55,6 +55,8 @@ pub(crate) trait Task: Sized + 'static {
     const EXAMPLES: &'static str;
     /// Whether `train.freeze` and `train.backbone_lr` mean something to it.
     const FREEZES: bool = false;
+    /// Whether each example is of a class: `train.split` and `train.sampling` go by them.
+    const CLASSES: bool = false;
 
     /// The table `[model]`.
     type Model: Serialize + DeserializeOwned;
@@ -150,6 +152,11 @@ pub(crate) trait Task: Sized + 'static {
         Neighbours::Strangers
     }
 
+    /// The class of each example, where it is of one.
+    fn labels(_set: &Self::Set) -> Option<Vec<u32>> {
+        None
+    }
+
     /// Threads that make batches.
     fn workers(_recipe: &Recipe<Self>) -> usize {
         1
@@ -218,6 +225,7 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     pub(crate) train: fn(&train::Args, train::Start) -> Result<ExitCode>,
     pub(crate) lr_find: fn(&lr_find::Args, &str, &str) -> Result<ExitCode>,
+    pub(crate) schedule: fn(&schedule::Args, &str, &str) -> Result<()>,
     pub(crate) eval: fn(&eval::Args) -> Result<()>,
     pub(crate) predict: fn(&predict::Args) -> Result<()>,
     /// What a recipe's text says; the second text is what messages call it.
@@ -251,6 +259,7 @@ impl Entry {
             name: T::NAME,
             train: train::run_task::<T>,
             lr_find: lr_find::run_task::<T>,
+            schedule: schedule::run_task::<T>,
             eval: eval::run_task::<T>,
             predict: T::predict,
             read: read::<T>,
@@ -271,8 +280,7 @@ impl Entry {
 }
 
 fn read<T: Task>(text: &str, origin: &str) -> Result<Read> {
-    let recipe: Recipe<T> = recipe::parse(text, origin)?;
-    recipe.check()?;
+    let recipe = Recipe::<T>::read(text, origin)?;
     let [model, data] = T::title(&recipe);
     Ok(Read { model, data, text: recipe.to_toml()? })
 }

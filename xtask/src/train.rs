@@ -95,10 +95,7 @@ pub(crate) fn run_task<T: Task>(args: &Args, start: Start) -> Result<ExitCode> {
             return overfit::run(Session::<T>::start(session::resolve(&name, &text, &args.options)?)?);
         }
         Start::Create { name, text } => Training::<T>::create(&name, &text, args)?,
-        Start::Resume { path, text } => {
-            let recipe: Recipe<T> = recipe::parse(&text, &origin)?;
-            Training::resume(recipe, path, args)?
-        }
+        Start::Resume { path, text } => Training::resume(Recipe::<T>::read(&text, &origin)?, path, args)?,
     };
     training.run(args)
 }
@@ -130,7 +127,6 @@ impl<T: Task> Training<T> {
 
     fn resume(mut recipe: Recipe<T>, path: PathBuf, args: &Args) -> Result<Self> {
         T::locate(&mut recipe.data, args.options.data_dir.as_deref());
-        recipe.check()?;
         let mut session = Session::<T>::prepare(recipe)?;
         let trainer = &mut session.trainer;
         let resumed = match &args.from {
@@ -191,6 +187,9 @@ impl<T: Task> Training<T> {
         match fitted {
             Err(e @ TrainError::Diverged { .. }) => {
                 Err(e).advise("try a lower --lr, --set schedule.warmup=2, or --set train.clip_norm=1")
+            }
+            Err(e @ TrainError::Unused { .. }) => {
+                Err(e).advise("where that is meant, name them with --set 'train.unused=[\"NAME*\"]'")
             }
             fitted => fitted.advise(format!("the run can go on from its last checkpoint: {go_on}")),
         }

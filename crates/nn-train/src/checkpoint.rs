@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{TrainError, bare};
 use crate::metrics::{Figures, Metrics};
+use crate::schedule::Watched;
 use crate::summary::Score;
 
 /// Where the loop is and what it has found so far.
@@ -43,6 +44,9 @@ pub(crate) struct State {
     /// Evaluations since the last improvement.
     #[serde(default)]
     pub(crate) stale: u64,
+    /// What the schedule has seen of them.
+    #[serde(default)]
+    pub(crate) watched: Watched,
     /// Learning rate of the last step.
     pub(crate) lr: f64,
     /// Time the loop ran.

@@ -1,9 +1,11 @@
-//! Clipping of gradients by their norm.
+//! Clipping of gradients, by their norm or one by one.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result, Tensor, Var};
 use nn_core::ensure;
 use rayon::prelude::*;
+
+use crate::trainer::Trainer;
 
 /// Added to the norm before the division, as PyTorch does.
 const EPSILON: f64 = 1e-6;
@@ -35,6 +37,34 @@ pub fn clip_grad_norm(grads: &mut GradStore, parameters: &[(String, Var)], max_n
         }
     }
     Ok(norm)
+}
+
+/// Brings every element of the gradients into [−`max_value`, `max_value`].
+///
+/// Source: `torch.nn.utils.clip_grad_value_`.
+///
+/// # Errors
+/// If `max_value` is not above 0.
+pub fn clip_grad_value(grads: &mut GradStore, parameters: &[(String, Var)], max_value: f64) -> Result<()> {
+    ensure!(max_value > 0.0, "clip_grad_value: max_value must be above 0, got {max_value}");
+    for (_, var) in parameters {
+        // A new tensor: the gradient's memory may be shared with another's.
+        if let Some(grad) = grads.remove(var) {
+            grads.insert(var, grad.clamp(-max_value, max_value)?);
+        }
+    }
+    Ok(())
+}
+
+impl Trainer {
+    /// Clips as the settings say; the norm before, where that is asked for.
+    pub(crate) fn clip(&self, grads: &mut GradStore) -> Result<Option<f64>> {
+        let (parameters, config) = (self.optimizer.parameters(), &self.config);
+        if let Some(max) = config.clip_value {
+            clip_grad_value(grads, parameters, max)?;
+        }
+        config.clip_norm.map(|max| clip_grad_norm(grads, parameters, max)).transpose()
+    }
 }
 
 pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {

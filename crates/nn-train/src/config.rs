@@ -25,6 +25,10 @@ pub struct FitConfig {
     /// The largest norm of all gradients together; see [`clip_grad_norm`](crate::clip::clip_grad_norm).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// The largest size of a gradient's element; see [`clip_grad_value`](crate::clip::clip_grad_value). Instead of
+    /// `clip_norm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_value: Option<f64>,
     /// The share of the old in a running mean of the weights, in [0, 1): it is evaluated and saved beside the weights
     /// themselves; see [`Ema`](crate::Ema).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,6 +60,7 @@ impl Default for FitConfig {
             schedule: Schedule::default(),
             accumulate: 1,
             clip_norm: None,
+            clip_value: None,
             ema: None,
             norms: Norms::Batch,
             evaluate_every: None,
@@ -75,10 +80,16 @@ impl FitConfig {
         self.schedule.check()?;
         self.optimizer.check()?;
         self.stop.check()?;
-        let clip = self.clip_norm.unwrap_or(1.0);
+        for (what, clip) in [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)] {
+            let clip = clip.unwrap_or(1.0);
+            ensure!(
+                clip.is_finite() && clip > 0.0,
+                "FitConfig: {what} must be above 0 and finite, got {clip}"
+            );
+        }
         ensure!(
-            clip.is_finite() && clip > 0.0,
-            "FitConfig: clip_norm must be above 0 and finite, got {clip}"
+            self.clip_norm.is_none() || self.clip_value.is_none(),
+            "FitConfig: gradients are clipped by clip_norm or by clip_value, got both"
         );
         let ema = self.ema.unwrap_or(0.0);
         ensure!((0.0..1.0).contains(&ema), "FitConfig: ema must be in [0, 1), got {ema}");
@@ -181,6 +192,8 @@ mod tests {
                 FitConfig { clip_norm: Some(f64::INFINITY), ..good },
                 "clip_norm must be above 0 and finite, got inf",
             ),
+            (FitConfig { clip_value: Some(-1.0), ..good }, "clip_value must be above 0 and finite, got -1"),
+            (FitConfig { clip_norm: Some(1.0), clip_value: Some(1.0), ..good }, "got both"),
             (FitConfig { ema: Some(1.0), ..good }, "ema must be in [0, 1), got 1"),
             (FitConfig { ema: Some(f64::NAN), ..good }, "ema must be in [0, 1), got NaN"),
             (FitConfig { accumulate: 0, ..good }, "accumulate must be 1 batch or more"),

@@ -20,6 +20,11 @@ pub enum TrainError {
         /// Where it came from, if it was looked for.
         anomaly: Option<Anomaly>,
     },
+    /// Parameters that are to be trained have no gradient in the first step: the loss does not depend on them.
+    Unused {
+        /// Their names, in order.
+        parameters: Vec<String>,
+    },
     /// There is something at the path a new run was to be created at.
     Exists(PathBuf),
     /// The folder holds no run.
@@ -68,6 +73,15 @@ impl fmt::Display for TrainError {
                 write!(f, "training diverged: the loss is {loss} at step {step}; ")?;
                 anomaly.iter().try_for_each(|anomaly| write!(f, "{anomaly}; "))?;
                 write!(f, "a lower learning rate, a warm-up or clipping gradients may help")
+            }
+            Self::Unused { parameters } => {
+                let (count, names) = (parameters.len(), parameters.join(", "));
+                let what = if count == 1 { "parameter has" } else { "parameters have" };
+                write!(
+                    f,
+                    "{count} {what} no gradient in the first step, so the loss does not depend on them: {names}; \
+                     a layer is not called, or a tensor on the way to the loss is detached"
+                )
             }
             Self::Exists(path) => {
                 let path = path.display();

@@ -10,14 +10,12 @@ use nn_core::{Ctx, ensure};
 
 use crate::anomaly::Anomaly;
 use crate::checkpoint::State;
-use crate::clip::clip_grad_norm;
 use crate::data::{self, Dataset, Loader};
 use crate::error::TrainError;
 use crate::event::{Event, Setting, Step};
 use crate::gradients::Gradients;
 use crate::judge::Findings;
 use crate::metrics::{Evaluation, Outcome};
-use crate::schedule::Length;
 use crate::summary::{Ended, Summary};
 use crate::trainer::Trainer;
 
@@ -31,7 +29,8 @@ use crate::trainer::Trainer;
 /// was left alone.
 ///
 /// # Errors
-/// [`TrainError::Diverged`] if the loss is no longer finite; what `forward`, the data or the file system say.
+/// [`TrainError::Unused`] if parameters have no gradient in the first step; [`TrainError::Diverged`] if the loss is no
+/// longer finite; what `forward`, the data or the file system say.
 pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
     trainer: &mut Trainer,
     train: &Loader<D>,
@@ -39,7 +38,7 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
     mut progress: impl FnMut(&Event) -> ControlFlow<()>,
     mut forward: impl FnMut(&D::Batch, &Ctx<'_>) -> candle_core::Result<Outcome>,
 ) -> Result<Summary, TrainError> {
-    let length = begin(trainer, train, eval)?;
+    begin(trainer, train, eval)?;
     let still = trainer.still_layers();
     while trainer.ended().is_none() {
         let State { epoch, batch, .. } = trainer.state;
@@ -62,10 +61,12 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
                 }
                 continue;
             }
-            let lr = trainer.config.schedule.at(trainer.state.step, length);
+            let lr = trainer.rate();
             let mut gathered = gather(trainer, &mut batches, &still, &mut forward)?;
-            let mut clip = |max| clip_grad_norm(&mut gathered.grads, trainer.optimizer.parameters(), max);
-            let grad_norm = trainer.config.clip_norm.map(&mut clip).transpose()?;
+            if trainer.state.step == 1 {
+                trainer.audit(&gathered.grads)?;
+            }
+            let grad_norm = trainer.clip(&mut gathered.grads)?;
             trainer.optimizer.step(&gathered.grads, lr)?;
             trainer.ema.as_mut().map_or(Ok(()), crate::Ema::update)?;
 
@@ -187,7 +188,7 @@ fn begin<D: Dataset, E: Dataset>(
     trainer: &mut Trainer,
     train: &Loader<D>,
     eval: &Loader<E>,
-) -> Result<Length, TrainError> {
+) -> Result<(), TrainError> {
     let (examples, batches) = (train.data().len() as u64, train.batches_per_epoch() as u64);
     check_sizes(examples, eval.data().len() as u64)?;
     let state = &mut trainer.state;
@@ -209,8 +210,7 @@ fn begin<D: Dataset, E: Dataset>(
         ))
         .into());
     }
-    let steps_per_epoch = batches.div_ceil(trainer.config.accumulate);
-    Ok(Length { steps_per_epoch, epochs: trainer.config.epochs })
+    Ok(())
 }
 
 fn check_sizes(train: u64, eval: u64) -> candle_core::Result<()> {

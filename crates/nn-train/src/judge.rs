@@ -73,6 +73,8 @@ impl Trainer {
         state.stale = if improved { 0 } else { state.stale + 1 };
         state.evaluated = state.step;
         state.last = Some(weights);
+        let length = self.length();
+        self.config.schedule.watch(&mut self.state.watched, &eval, self.state.step, length);
         self.keep(best, best_ema)?;
         let event = self.evaluated(weights, ema, best, found.weights.confusion().filter(|_| best));
         self.log(&event)?;

@@ -5,8 +5,9 @@
 //! | [`augment`] | more pictures of those that there are: crops, flips, rotations, colours |
 //! | [`data`] | data sets and how they become batches |
 //! | [`optim`] | [`Optimizer`], its [`Rule`]s with PyTorch's numbers, groups of parameters by [`Scale`] |
-//! | [`schedule`] | [`Schedule`]: the learning rate as a function of the step |
-//! | [`clip`] | clipping of gradients by their norm |
+//! | [`schedule`] | [`Schedule`]: warm-up, then a [`Decay`]: the learning rate of each step |
+//! | [`clip`] | clipping of gradients, by their norm or one by one |
+//! | [`without_gradient`] | what the loss does not depend on; the first step is audited by it |
 //! | [`metrics`] | [`Outcome`] of a batch, [`Metrics`] over many, [`Evaluation`] of a data set, and what it is judged by |
 //! | [`fit`](mod@fit) | [`fit()`](fn@fit), the loop, and [`evaluate`] |
 //! | [`config`] | [`FitConfig`]: what a run is told, [`Stop`]: what ends it early |
@@ -22,6 +23,7 @@
 //! | [`report`] | `report.html` of a run |
 
 mod anomaly;
+mod audit;
 pub mod augment;
 mod checkpoint;
 pub mod clip;
@@ -48,6 +50,7 @@ mod test;
 pub mod trainer;
 
 pub use anomaly::Anomaly;
+pub use audit::without_gradient;
 pub use config::{Cadence, FitConfig, Norms, Stop, Viewer};
 pub use ema::Ema;
 pub use error::TrainError;
@@ -59,7 +62,7 @@ pub use optim::{
     Adadelta, Adagrad, Adam, AdamW, Lamb, Lion, NAdam, Optimizer, RAdam, RmsProp, Rule, Scale, Sgd,
 };
 pub use overfit::{Overfit, overfit};
-pub use schedule::{Decay, Schedule};
+pub use schedule::{Decay, OneCycle, Plateau, Schedule};
 pub use summary::{Ended, Score, Summary};
 pub use test::test;
 pub use trainer::Trainer;

@@ -10,7 +10,6 @@ use candle_core::Tensor;
 use nn_core::{Ctx, ensure};
 
 use crate::checkpoint::State;
-use crate::clip::clip_grad_norm;
 use crate::data::{Dataset, Loader};
 use crate::error::TrainError;
 use crate::fit::gather;
@@ -162,9 +161,7 @@ fn climb<D: Dataset>(
         if progress(&point).is_break() || smooth > range.diverged * lowest {
             break;
         }
-        if let Some(max) = trainer.config.clip_norm {
-            clip_grad_norm(&mut gathered.grads, trainer.optimizer.parameters(), max)?;
-        }
+        trainer.clip(&mut gathered.grads)?;
         trainer.optimizer.step(&gathered.grads, lr)?;
     }
     Ok(curve)

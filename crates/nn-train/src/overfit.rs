@@ -4,7 +4,6 @@ use std::ops::ControlFlow;
 
 use nn_core::{Ctx, ensure};
 
-use crate::clip::clip_grad_norm;
 use crate::data::{Dataset, Loader};
 use crate::error::TrainError;
 use crate::metrics::{Figures, Metrics, Outcome};
@@ -41,8 +40,8 @@ fn by_heart(first: &Figures, now: &Figures) -> bool {
 /// Augmentation and dropout are as in training: a model with much of them takes longer.
 ///
 /// # Errors
-/// If there is nothing to train on, or the trainer keeps its run in a folder; [`TrainError::Diverged`] if the loss is no
-/// longer finite; what `forward` and the data say.
+/// If there is nothing to train on, or the trainer keeps its run in a folder; [`TrainError::Unused`] if parameters have no
+/// gradient; [`TrainError::Diverged`] if the loss is no longer finite; what `forward` and the data say.
 pub fn overfit<D: Dataset>(
     trainer: &mut Trainer,
     train: &Loader<D>,
@@ -74,9 +73,10 @@ pub fn overfit<D: Dataset>(
         }
         so_far.steps += 1;
         let mut grads = nn_core::backward(outcome.loss())?;
-        if let Some(max) = trainer.config.clip_norm {
-            clip_grad_norm(&mut grads, trainer.optimizer.parameters(), max)?;
+        if step == 0 {
+            trainer.audit(&grads)?;
         }
+        trainer.clip(&mut grads)?;
         trainer.optimizer.step(&grads, trainer.config.schedule.lr)?;
     }
     found.ok_or_else(|| candle_core::Error::Msg("overfit: there must be a step, got 0".to_owned()).into())

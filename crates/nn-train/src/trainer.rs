@@ -18,6 +18,7 @@ use crate::metrics::Figures;
 use crate::optim::{Optimizer, Scale};
 use crate::report;
 use crate::run::{self, Begin, Run};
+use crate::schedule::Length;
 use crate::summary::{Ended, Summary};
 
 /// A model in training. Made by [`Trainer::new`], kept in a folder after [`Trainer::create`] or
@@ -29,6 +30,8 @@ pub struct Trainer {
     pub(crate) config: FitConfig,
     pub(crate) ema: Option<Ema>,
     pub(crate) state: State,
+    /// Parameters that may be without a gradient.
+    pub(crate) unused: BTreeSet<String>,
     pub(crate) run: Option<Run>,
     /// Of the best weights and their best running mean, once they are known.
     pub(crate) tested: [Option<Figures>; 2],
@@ -61,7 +64,8 @@ impl Trainer {
         let saved = Saved { at: Instant::now(), took: Duration::ZERO, step: None };
         let ema = config.ema.map(|decay| Ema::new(store, decay)).transpose()?;
         let store = store.clone();
-        Ok(Self { store, optimizer, config, ema, state, run: None, tested: [None; 2], saved })
+        let unused = BTreeSet::new();
+        Ok(Self { store, optimizer, config, ema, state, unused, run: None, tested: [None; 2], saved })
     }
 
     /// Lets a group of parameters differ in learning rate and weight decay; see [`Optimizer::scale`]. A run that is
@@ -189,6 +193,17 @@ impl Trainer {
     /// Steps taken so far.
     pub fn steps(&self) -> u64 {
         self.state.step
+    }
+
+    /// The learning rate of the next step.
+    pub(crate) fn rate(&self) -> f64 {
+        self.config.schedule.after(&self.state.watched, self.state.step, self.length())
+    }
+
+    /// How long the run is, once the loop has begun.
+    pub(crate) fn length(&self) -> Length {
+        let steps_per_epoch = self.state.batches_per_epoch.div_ceil(self.config.accumulate);
+        Length { steps_per_epoch, epochs: self.config.epochs }
     }
 
     /// What the run came to so far.

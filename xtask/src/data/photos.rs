@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use candle_core::Result;
 use nn_core::{Random, ensure};
-use nn_train::data::{Decoders, Image, ImageFolder, MaskedImages, Part, Source, Subset, split_by_class};
+use nn_train::data::{
+    Decoders, Image, ImageFolder, ListColumns, MaskedImages, Part, Source, Subset, split_by_class,
+};
 use nn_vision::preprocess::{Channels, Picture};
 
 /// CamVid's classes in SegNet's order.
@@ -51,14 +53,37 @@ pub(super) fn folder(dir: &Path, name: &str, part: Part, held_out: f64) -> Resul
         };
         return Ok(Arc::new(ImageFolder::new(&path, photo)?));
     }
-    let all = Arc::new(ImageFolder::new(dir, photo)?);
+    divided(ImageFolder::new(dir, photo)?, part, held_out)
+}
+
+/// A part of the pictures that tables in `dir` list: the first table to train and the second to test on, with the
+/// classes of the first; of one alone a share, the classes in proportion.
+pub(super) fn listed(
+    dir: &Path,
+    lists: &[String],
+    columns: Option<&[String; 2]>,
+    part: Part,
+    held_out: f64,
+) -> Result<Arc<dyn Source>> {
+    let columns = columns.map_or(ListColumns::default(), |[path, label]| ListColumns { path, label });
+    let read = |list: &String| ImageFolder::listed(&dir.join(list), columns, photo);
+    match (lists, part) {
+        ([train, _], Part::Train) => Ok(Arc::new(read(train)?)),
+        ([train, test], Part::Test) => Ok(Arc::new(read(test)?.with_classes(read(train)?.classes())?)),
+        ([all, ..], _) => divided(read(all)?, part, held_out),
+        ([], _) => candle_core::bail!("folder: there must be a list"),
+    }
+}
+
+/// The share that is held out, or the rest, the classes in proportion.
+fn divided(all: ImageFolder, part: Part, held_out: f64) -> Result<Arc<dyn Source>> {
     let labels: Vec<u32> = all.files().iter().map(|(_, class)| *class).collect();
     let [train, test] = split_by_class(&labels, 1.0 - held_out, Random::new(SPLIT_SEED))?;
     let indices = match part {
         Part::Train => train,
         Part::Test => test,
     };
-    Ok(Arc::new(Subset::new(all, indices)?))
+    Ok(Arc::new(Subset::new(Arc::new(all), indices)?))
 }
 
 /// A part of CamVid.

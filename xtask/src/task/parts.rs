@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use nn_core::Random;
-use nn_train::data::{Dataset, Loader, LoaderConfig, Order, Part, Portion, split};
+use nn_train::data::{Dataset, Loader, LoaderConfig, Order, Part, Portion, balanced, split, split_by_class};
 
 use super::Task;
 use crate::failure::{Advise, failed};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Sampling, Split};
 
 /// The parts of a task's data, in batches.
 pub(crate) struct Parts<T: Task> {
@@ -39,9 +39,15 @@ pub(crate) enum Neighbours {
 
 impl Neighbours {
     /// Which of so many examples are trained on, and which are the share that is held out.
-    fn divide(self, len: usize, share: f64) -> candle_core::Result<[Vec<usize>; 2]> {
+    ///
+    /// Strangers that have `labels` are divided class by class.
+    fn divide(self, len: usize, share: f64, labels: Option<&[u32]>) -> candle_core::Result<[Vec<usize>; 2]> {
+        let random = Random::new(0).at("validation");
         match self {
-            Self::Strangers => split(len, 1.0 - share, Random::new(0).at("validation")),
+            Self::Strangers => match labels {
+                Some(labels) => split_by_class(&labels[..len.min(labels.len())], 1.0 - share, random),
+                None => split(len, 1.0 - share, random),
+            },
             Self::Overlap(gap) => {
                 let first = len - (len as f64 * share).round() as usize;
                 Ok([(0..first.saturating_sub(gap)).collect(), (first..len).collect()])
@@ -78,9 +84,10 @@ impl<T: Task> Parts<T> {
         };
         let (batch_size, workers) = (recipe.train.batch_size, T::workers(recipe));
         let config = LoaderConfig { batch_size, workers, ..LoaderConfig::default() };
+        let shuffled = LoaderConfig { order: Order::Shuffled, ..config };
         let random = Random::new(recipe.train.seed).at("data");
         Ok(Self {
-            train: Loader::new(train.into(), LoaderConfig { order: Order::Shuffled, ..config }, random)?,
+            train: sampled(recipe, Loader::new(train.into(), shuffled, random)?)?,
             eval: Loader::new(eval.into(), config, random)?,
             test: Loader::new(test, config, random)?,
             judge,
@@ -97,7 +104,11 @@ fn divide<T: Task>(
     share: f64,
 ) -> Result<[Portion<T::Set>; 2]> {
     let len = train.len().min(still.len());
-    let [kept, held] = T::neighbours(recipe).divide(len, share)?;
+    let labels = match recipe.train.split {
+        Split::Random => None,
+        Split::Stratified => Some(labels::<T>(&train)?),
+    };
+    let [kept, held] = T::neighbours(recipe).divide(len, share, labels.as_deref())?;
     for (examples, what) in [(&kept, "train"), (&held, "validate")] {
         if examples.is_empty() {
             let message = format!(
@@ -110,21 +121,42 @@ fn divide<T: Task>(
     Ok([Portion::new(train.into(), kept)?, Portion::new(still.into(), held)?])
 }
 
+/// The training examples as often as the recipe wants them.
+fn sampled<T: Task>(recipe: &Recipe<T>, train: Loader<Portion<T::Set>>) -> Result<Loader<Portion<T::Set>>> {
+    if recipe.train.sampling == Sampling::Shuffled {
+        return Ok(train);
+    }
+    let labels = labels::<T>(train.data().data())?;
+    let of_portion: Vec<u32> = train.data().indices().iter().map(|&index| labels[index]).collect();
+    Ok(train.weighted(&balanced(&of_portion))?)
+}
+
+/// # Errors
+/// If the examples are of no classes: pictures may have masks instead.
+fn labels<T: Task>(set: &T::Set) -> Result<Vec<u32>> {
+    T::labels(set).ok_or_else(|| {
+        failed(format!("train.split and train.sampling go by classes, and these {} have none", T::EXAMPLES))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn strangers_are_drawn_and_neighbours_parted() -> Result<()> {
-        let [kept, held] = Neighbours::Strangers.divide(100, 0.2)?;
+        let [kept, held] = Neighbours::Strangers.divide(100, 0.2, None)?;
         assert_eq!((kept.len(), held.len()), (80, 20));
         let mut all = [kept.clone(), held.clone()].concat();
         all.sort_unstable();
         assert_eq!(all, (0..100).collect::<Vec<_>>());
         assert_ne!(held, (80..100).collect::<Vec<_>>());
-        assert_eq!(Neighbours::Strangers.divide(100, 0.2)?, [kept, held]);
+        assert_eq!(Neighbours::Strangers.divide(100, 0.2, None)?, [kept, held]);
+        let labels: Vec<u32> = (0..100).map(|i| u32::from(i % 10 == 0)).collect();
+        let [_, held] = Neighbours::Strangers.divide(100, 0.2, Some(&labels))?;
+        assert_eq!((held.len(), held.iter().filter(|&&i| labels[i] == 1).count()), (20, 2));
         for (gap, trained) in [(0, 8), (1, 7), (3, 5), (20, 0)] {
-            let [kept, held] = Neighbours::Overlap(gap).divide(10, 0.2)?;
+            let [kept, held] = Neighbours::Overlap(gap).divide(10, 0.2, None)?;
             assert_eq!((kept, held), ((0..trained).collect(), vec![8, 9]));
         }
         Ok(())

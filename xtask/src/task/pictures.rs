@@ -14,12 +14,15 @@ use super::Task;
 use crate::data::DataName;
 use crate::failure::{self, failed};
 use crate::model::Model;
-use crate::recipe::{self, EMBEDDED, Recipe};
+use crate::recipe::{self, EMBEDDED, Recipe, Train};
 use crate::transfer::Transfer;
 use crate::{data, model, predict};
 
 /// A model of the zoo, or one whose table is the recipe's.
-pub(crate) struct Pictures(Transfer);
+pub(crate) struct Pictures {
+    transfer: Transfer,
+    label_smoothing: f64,
+}
 
 /// Images of an evaluation's batch: enough to keep two cores busy, and little memory.
 const BATCH: usize = 250;
@@ -34,6 +37,7 @@ impl Task for Pictures {
     const NAME: &'static str = "pictures";
     const EXAMPLES: &'static str = "images";
     const FREEZES: bool = true;
+    const CLASSES: bool = true;
     type Model = model::Plan;
     type Data = data::Plan;
     type Augment = Augment;
@@ -44,6 +48,9 @@ impl Task for Pictures {
     fn check(recipe: &Recipe<Self>) -> Result<()> {
         recipe.data.check()?;
         recipe.augment.check().map_err(|e| anyhow::Error::from(e).context("[augment] cannot be followed"))?;
+        if recipe.train.label_smoothing > 0.0 && recipe.data.name == DataName::Camvid {
+            return Err(failed("train.label_smoothing is for pictures of one class each, not for camvid"));
+        }
         recipe.model.check()
     }
 
@@ -79,11 +86,19 @@ impl Task for Pictures {
         device: &Device,
     ) -> Result<Self> {
         let freeze = &recipe.train.freeze;
-        Transfer::build(&recipe.model, classes.len(), freeze, store.clone(), device).map(Self)
+        let label_smoothing = recipe.train.label_smoothing;
+        if label_smoothing > 0.0 && recipe.model.outputs(classes.len()) == 1 {
+            let model = &recipe.model.name;
+            return Err(failed(format!(
+                "train.label_smoothing spreads over classes, and {model} has one output"
+            )));
+        }
+        let transfer = Transfer::build(&recipe.model, classes.len(), freeze, store.clone(), device)?;
+        Ok(Self { transfer, label_smoothing })
     }
 
     fn outcome(&self, batch: &Batch, ctx: &Ctx<'_>) -> candle_core::Result<Outcome> {
-        self.model().outcome(batch, ctx)
+        self.model().outcome(batch, ctx, Train::cross_entropy(self.label_smoothing, ctx))
     }
 
     /// The pictures it gets wrong, and a few scenes.
@@ -115,6 +130,10 @@ impl Task for Pictures {
         known.clone()
     }
 
+    fn labels(set: &Prepared) -> Option<Vec<u32>> {
+        (0..set.len()).map(|index| set.source().class(index)).collect()
+    }
+
     fn eval_batch(recipe: &Recipe<Self>) -> usize {
         (PIXELS / recipe.model.input().iter().product::<usize>().max(1)).clamp(1, BATCH)
     }
@@ -128,11 +147,11 @@ impl Task for Pictures {
     }
 
     fn start(&self, _store: &ParamStore, weights: &Path) -> Result<()> {
-        self.0.load(weights)
+        self.transfer.load(weights)
     }
 
     fn group(&self, recipe: &Recipe<Self>, trainer: &mut Trainer) -> Result<()> {
-        self.0.scale_body(trainer, recipe.train.backbone_lr)
+        self.transfer.scale_body(trainer, recipe.train.backbone_lr)
     }
 
     /// Of the zoo, or of a recipe.
@@ -161,7 +180,7 @@ impl Task for Pictures {
 
 impl Pictures {
     fn model(&self) -> &Model {
-        &self.0.model
+        &self.transfer.model
     }
 
     /// A few test pictures, if they have masks, beside what the model makes of them.

@@ -20,7 +20,7 @@ use super::{Task, lines};
 use crate::data;
 use crate::failure::failed;
 use crate::predict::{self, classes};
-use crate::recipe::{Nothing, Recipe, range};
+use crate::recipe::{Nothing, Recipe, Train, range};
 
 /// The table `[data]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +71,7 @@ pub(crate) struct Sentences {
     known: Known,
     /// Words that it reads of a sentence.
     longest: usize,
+    label_smoothing: f64,
     device: Device,
 }
 
@@ -129,6 +130,7 @@ impl Data {
 impl Task for Sentences {
     const NAME: &'static str = "sentences";
     const EXAMPLES: &'static str = "sentences";
+    const CLASSES: bool = true;
     type Model = Network;
     type Data = Data;
     type Augment = Nothing;
@@ -184,12 +186,18 @@ impl Task for Sentences {
             }
         };
         let longest = recipe.model.longest().unwrap_or(usize::MAX);
-        Ok(Self { reader, known: known.clone(), longest, device: device.clone() })
+        let label_smoothing = recipe.train.label_smoothing;
+        Ok(Self { reader, known: known.clone(), longest, label_smoothing, device: device.clone() })
     }
 
     fn outcome(&self, batch: &LabelledBatch, ctx: &Ctx<'_>) -> candle_core::Result<Outcome> {
         let logits = self.logits(&batch.inputs, ctx)?;
-        Outcome::classification(&logits, &batch.targets.to_device(&self.device)?)
+        let options = Train::cross_entropy(self.label_smoothing, ctx);
+        Outcome::classification_with(&logits, &batch.targets.to_device(&self.device)?, options)
+    }
+
+    fn labels(set: &SentenceSet) -> Option<Vec<u32>> {
+        Some(set.sequences.labels().to_vec())
     }
 
     /// The sentences it gets wrong with the most confidence.

@@ -62,6 +62,39 @@ fn a_new_head_is_trained_on_weights_for_other_classes() {
 }
 
 #[test]
+fn rare_classes_are_met_as_often_as_common_ones() {
+    let dir = folder();
+    let warm = [("red", [250, 60, 50]), ("blue", [50, 60, 250])];
+    pictures(dir.path(), &warm);
+    let mut list = String::from("file,colour\n");
+    for n in 0..12 {
+        list += &format!("red/{n}.png,red\n");
+        list += &if n < 4 { format!("blue/{n}.png,blue\n") } else { String::new() };
+    }
+    fs::write(dir.path().join("list.csv"), list).expect("a writable folder");
+    let words = "train cifar_resnet20-cifar10 --data folder --data-dir . --epochs 2 --batch-size 4 \
+                 --set data.lists=[\"list.csv\"] --set data.columns=[\"file\",\"colour\"] --set data.held_out=0.25 \
+                 --set train.validation=0.25 --set train.split=stratified --set train.sampling=balanced";
+    let told = call(dir.path(), &format!("{words} --out run")).ok().stderr;
+    assert!(told.contains("9 training, 3 validation and 4 test images"), "{told}");
+    let recipe = fs::read_to_string(dir.path().join("run/recipe.toml")).expect("a recipe");
+    assert!(
+        recipe.contains("sampling = \"balanced\"") && recipe.contains("lists = [\"list.csv\"]"),
+        "{recipe}"
+    );
+    let scale = "--set train.scale=[{names=\"linear.*\",lr=10},{names=\"*.bias\",weight_decay=0}]";
+    call(dir.path(), &format!("{words} {scale} --out scaled")).ok();
+    let weights = ["run", "scaled"].map(|run| crate::stage::weights(&dir.path().join(run)));
+    assert!(weights[0] != weights[1]);
+    call(dir.path(), &format!("{words} --set train.scale=[{{names=\"head.*\",lr=10}}]"))
+        .fails(&["train.scale: no parameter that is trained is called `head.*`", "linear.weight"]);
+    call(dir.path(), &format!("{words} --set train.unused=[\"aux*\"]"))
+        .fails(&["train.unused: no parameter that is trained is called `aux*`"]);
+    call(dir.path(), "train toy-copy --set train.sampling=balanced")
+        .fails(&["train.sampling = \"balanced\" goes by the classes of examples"]);
+}
+
+#[test]
 fn scenes_are_learned_and_shown_beside_the_truth() {
     let dir = folder();
     let scenes = dir.path().join("camvid");

@@ -63,6 +63,25 @@ fn a_damaged_checkpoint_names_the_one_before_it() {
 }
 
 #[test]
+fn a_schedule_is_drawn_without_data() {
+    let dir = folder();
+    let words = "schedule cat_cnn-hymenoptera --epochs 10";
+    let drawn = call(dir.path(), &format!("{words} --output rate.svg")).ok().stdout;
+    for part in ["cosine", "10 epochs", "1.00e-3 │", "highest", "rate.svg"] {
+        assert!(drawn.contains(part), "{part} is not in\n{drawn}");
+    }
+    let svg = fs::read_to_string(dir.path().join("rate.svg")).expect("a picture");
+    assert!(svg.starts_with("<svg xmlns") && svg.contains("cat_cnn-hymenoptera"));
+    let kinds = "--set schedule.warmup=0 --set schedule.decay.kind=one_cycle --set schedule.decay.rise=0.5";
+    let points = call(dir.path(), &format!("{words} {kinds} --json")).ok().json()["points"].clone();
+    let rates: Vec<f64> =
+        points.as_array().expect("points").iter().filter_map(|point| point["lr"].as_f64()).collect();
+    assert!((rates[0] - 1e-3 / 25.0).abs() < 1e-9 && rates.iter().any(|rate| (rate - 1e-3).abs() < 1e-6));
+    call(dir.path(), &format!("{words} --set schedule.decay.kind=one_cycle")).fails(&["warmup must be 0"]);
+    call(dir.path(), &format!("{words} --output rate.png")).fails(&["rate.png", "ends in .svg"]);
+}
+
+#[test]
 fn a_learning_rate_is_found() {
     let dir = folder();
     let words = "lr-find mlp --set data.train_examples=640 --set data.test_examples=64 --steps 60";

@@ -62,6 +62,11 @@ impl CsvTable {
         self.rows.is_empty()
     }
 
+    /// The line on which a row begins, counted from 1.
+    pub fn line(&self, row: usize) -> u64 {
+        self.rows.get(row).and_then(StringRecord::position).map_or(0, Position::line)
+    }
+
     /// A column as it is written.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Pictures in folders: a folder a class.
+//! Pictures in folders: a folder a class, or as a table lists them.
 //!
 //! Source: the layout of torchvision's `ImageFolder`.
 //! Differs: classes and files come in natural order, `10` after `9`; hidden files are no pictures; a folder that is a
@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{Error, Result};
 use nn_core::ensure;
 
-use super::{Example, Image, Source, Target};
+use super::list::Listed;
+use super::{Example, Image, ListColumns, Source, Target};
 
 /// Makes a picture of a file.
 pub type Decode = dyn Fn(&Path) -> Result<Image> + Send + Sync;
@@ -23,7 +24,8 @@ const ENDINGS: [&str; 6] = ["jpg", "jpeg", "png", "bmp", "gif", "webp"];
 /// Folders in folders beyond this are a mistake.
 const MAX_DEPTH: usize = 16;
 
-/// Pictures of a folder, read when they are asked for; each is of the class whose folder it lies in.
+/// Pictures of a folder, read when they are asked for; each is of the class whose folder it lies in, or that a list
+/// gives it.
 pub struct ImageFolder {
     files: Vec<(PathBuf, u32)>,
     classes: Vec<String>,
@@ -59,6 +61,38 @@ impl ImageFolder {
         Ok(Self { files, classes, decode: Box::new(decode) })
     }
 
+    /// Takes the pictures of a list, a table of comma-separated values with a row a picture, in its order. Classes come in
+    /// natural order. `decode` is as in [`ImageFolder::new`].
+    ///
+    /// # Errors
+    /// If the list is no table, lacks a column or has no rows, a cell is empty, or a file is not there; the message
+    /// gives the line.
+    pub fn listed(
+        list: &Path,
+        columns: ListColumns<'_>,
+        decode: impl Fn(&Path) -> Result<Image> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let Listed { files, classes } = Listed::read(list, columns)?;
+        Ok(Self { files, classes, decode: Box::new(decode) })
+    }
+
+    /// The same pictures with the classes of another part, numbered as there.
+    ///
+    /// # Errors
+    /// If a class is not among them.
+    pub fn with_classes(self, classes: &[String]) -> Result<Self> {
+        let place = |name: &String| {
+            let place = classes.iter().position(|known| known == name);
+            place.ok_or_else(|| {
+                let known = classes.join(", ");
+                Error::Msg(format!("ImageFolder: there is no class {name} among {known}"))
+            })
+        };
+        let places: Vec<usize> = self.classes.iter().map(place).collect::<Result<_>>()?;
+        let files = self.files.into_iter().map(|(file, class)| (file, places[class as usize] as u32));
+        Ok(Self { files: files.collect(), classes: classes.to_vec(), decode: self.decode })
+    }
+
     /// Each picture's file and class, in order.
     pub fn files(&self) -> &[(PathBuf, u32)] {
         &self.files
@@ -79,6 +113,10 @@ impl Source for ImageFolder {
 
     fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    fn class(&self, index: usize) -> Option<u32> {
+        self.files.get(index).map(|(_, class)| *class)
     }
 }
 
@@ -125,7 +163,7 @@ fn is_picture(path: &Path) -> bool {
 }
 
 /// Numbers in names compare as numbers; of names that differ in leading zeros only, the one with fewer comes first.
-fn natural(a: &str, b: &str) -> Ordering {
+pub(super) fn natural(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a, b);
     loop {
         let (x, y) = (digits(left), digits(right));
@@ -202,6 +240,45 @@ mod tests {
         assert_eq!((example.image.size(), example.target), ([3, 1, 1], Target::Class(1)));
         assert!(folder.example(5).expect_err("past the end").to_string().contains("5 pictures, got index 5"));
         Ok(())
+    }
+
+    fn listed(dir: &Path, list: &str) -> Result<ImageFolder> {
+        fs::write(dir.join("list.csv"), list).expect("writable");
+        let columns = ListColumns { path: "image", ..ListColumns::default() };
+        ImageFolder::listed(&dir.join("list.csv"), columns, |_| Image::new(vec![1, 2, 3], [3, 1, 1]))
+    }
+
+    #[test]
+    fn a_list_gives_pictures_their_classes() -> Result<()> {
+        let dir = tree(&["x.png", "deep/y.png", "z.png"]);
+        let list = "image,other,label\nx.png,1,10\ndeep/y.png,\"a,b\", 9\nz.png,,10\nx.png,,9\n";
+        let folder = listed(dir.path(), list)?;
+        assert_eq!(folder.classes(), ["9", "10"]);
+        let classes: Vec<u32> = folder.files().iter().map(|(_, class)| *class).collect();
+        assert_eq!(classes, [1, 0, 1, 0]);
+        assert_eq!((folder.files()[1].0.clone(), folder.class(1)), (dir.path().join("deep/y.png"), Some(0)));
+        assert_eq!(folder.example(2)?.target, Target::Class(1));
+        let classes = ["8", "9", "10"].map(str::to_owned);
+        let renumbered = folder.with_classes(&classes)?;
+        assert_eq!((renumbered.class(0), renumbered.class(1), renumbered.class(4)), (Some(2), Some(1), None));
+        assert_eq!(renumbered.classes(), classes);
+        let error = renumbered.with_classes(&classes[1..]).expect_err("8 is gone").to_string();
+        assert!(error.contains("there is no class 8 among 9, 10"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_list_is_named_with_its_line() {
+        let dir = tree(&["x.png"]);
+        for (list, says) in [
+            ("image,label\n", "no pictures in the list"),
+            ("image,class\nx.png,1\n", "no column \"label\"; there are image, class"),
+            ("image,label\nx.png,1\nx.png, \n", "list.csv: line 3, column label: the cell is empty"),
+            ("image,label\nx.png,1\ny.png,2\n", "line 3: there is no file"),
+        ] {
+            let error = listed(dir.path(), list).expect_err(says).to_string();
+            assert!(error.contains(says), "{says:?} not in {error}");
+        }
     }
 
     #[test]

@@ -127,6 +127,10 @@ impl Source for ImageSet {
     fn classes(&self) -> &[String] {
         &self.classes
     }
+
+    fn class(&self, index: usize) -> Option<u32> {
+        self.labels.get(index).copied()
+    }
 }
 
 impl Dataset for ImageSet {

@@ -10,6 +10,7 @@ use candle_core::{Error, Result};
 use nn_core::{Random, ensure};
 
 use super::Dataset;
+use super::sampling::Weighted;
 
 /// In which order the examples of an epoch come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Loader<D> {
     data: Arc<D>,
     config: LoaderConfig,
     random: Random,
+    /// How often each example comes, where that is not once.
+    weights: Option<Weighted>,
 }
 
 impl<D: Dataset> Loader<D> {
@@ -62,7 +65,18 @@ impl<D: Dataset> Loader<D> {
         ensure!(config.batch_size > 0, "Loader: the batch size must be positive, got 0");
         ensure!(config.workers > 0, "Loader: there must be a worker, got 0");
         ensure!(u32::try_from(data.len()).is_ok(), "Loader: at most 2³² − 1 examples, got {}", data.len());
-        Ok(Self { data, config, random })
+        Ok(Self { data, config, random, weights: None })
+    }
+
+    /// Draws the examples of an epoch by their weights, as many as there are and each again and again, whatever
+    /// [`LoaderConfig::order`] says; [`balanced`](super::balanced) has weights for classes of unlike sizes.
+    ///
+    /// # Errors
+    /// If there is not one weight an example, one is negative or not finite, or none is above 0.
+    pub fn weighted(self, weights: &[f64]) -> Result<Self> {
+        let (count, got) = (self.data.len(), weights.len());
+        ensure!(got == count, "Loader: one weight an example, {count}, got {got}");
+        Ok(Self { weights: Some(Weighted::new(weights)?), ..self })
     }
 
     /// The data set behind it.
@@ -82,13 +96,17 @@ impl<D: Dataset> Loader<D> {
 
     /// The indices of the examples in the order of epoch `n`.
     pub fn order(&self, n: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.data.len()).collect();
-        if self.config.order == Order::Shuffled {
-            let random = self.random.at("order").nth(n);
-            random.draws().shuffle(&mut order);
-            order = self.data.arrange(order, self.config.batch_size, random.at("arrange"));
-        }
-        order
+        let random = self.random.at("order").nth(n);
+        let order = match (&self.weights, self.config.order) {
+            (Some(weights), _) => weights.draw(random),
+            (None, Order::Sequential) => return (0..self.data.len()).collect(),
+            (None, Order::Shuffled) => {
+                let mut order: Vec<usize> = (0..self.data.len()).collect();
+                random.draws().shuffle(&mut order);
+                order
+            }
+        };
+        self.data.arrange(order, self.config.batch_size, random.at("arrange"))
     }
 
     /// All batches of epoch `n`.
@@ -124,7 +142,12 @@ impl<D: Dataset> Loader<D> {
     ) -> Result<Worker<D::Batch>> {
         let (data, size) = (Arc::clone(&self.data), self.config.batch_size);
         let (sender, receiver) = sync_channel(self.config.prefetch.div_ceil(stride));
-        let work = move || produce(&*data, order.chunks(size).skip(first).step_by(stride), random, &sender);
+        // What comes twice in an epoch is not to be augmented twice in the same way.
+        let repeats = self.weights.is_some();
+        let work = move || {
+            let places = (0..).map(|batch| if repeats { random.nth(batch) } else { random });
+            produce(&*data, order.chunks(size).zip(places).skip(first).step_by(stride), &sender);
+        };
         let thread = thread::Builder::new().name("loader".to_owned()).spawn(work);
         let thread = thread.map_err(|e| Error::Msg(format!("Loader: cannot start its thread: {e}")))?;
         Ok(Worker { batches: receiver, thread })
@@ -134,11 +157,10 @@ impl<D: Dataset> Loader<D> {
 /// Makes one batch after the other until there are no more, one fails, or nobody wants them.
 fn produce<'a, D: Dataset>(
     data: &D,
-    batches: impl Iterator<Item = &'a [usize]>,
-    random: Random,
+    batches: impl Iterator<Item = (&'a [usize], Random)>,
     sender: &SyncSender<Result<D::Batch>>,
 ) {
-    for indices in batches {
+    for (indices, random) in batches {
         let batch = data.batch(indices, random);
         let failed = batch.is_err();
         if sender.send(batch).is_err() || failed {
@@ -343,6 +365,35 @@ mod tests {
         let other =
             Loader::new(Arc::clone(&data), one.config(), Random::new(6)).expect("a good configuration");
         assert_ne!(one.order(0), other.order(0));
+    }
+
+    #[test]
+    fn weights_say_how_often_an_example_comes() -> Result<()> {
+        let weights: Vec<f64> = (0..22).map(|i| f64::from(u8::from(i >= 20)) + 1e-3).collect();
+        let of = |seed| {
+            let config = LoaderConfig { batch_size: 4, ..LoaderConfig::default() };
+            Loader::new(numbers(22), config, Random::new(seed))?.weighted(&weights)
+        };
+        let loader = of(5)?;
+        let order = loader.order(3);
+        assert_eq!((order.len(), loader.batches_per_epoch()), (22, 6));
+        assert!(order.iter().filter(|&&i| i >= 20).count() > 18, "{order:?}");
+        assert_eq!(order, of(5)?.order(3));
+        assert_ne!(order, loader.order(4));
+        assert_ne!(order, of(6)?.order(3));
+        let whole = batches(loader.epoch(3));
+        assert_eq!(whole.concat().iter().map(|(i, _)| *i).collect::<Vec<_>>(), order);
+        for done in 0..=whole.len() {
+            assert_eq!(batches(loader.epoch_from(3, done)), whole[done..], "after {done}");
+        }
+        // The draws of the two that come again and again.
+        let mut draws: Vec<(usize, u32)> = whole.concat().into_iter().filter(|(i, _)| *i >= 20).collect();
+        draws.sort_unstable();
+        draws.dedup();
+        assert!(draws.len() > 6, "{draws:?}");
+        let error = of(5)?.weighted(&weights[1..]).expect_err("one too few").to_string();
+        assert!(error.contains("one weight an example, 22, got 21"), "{error}");
+        Ok(())
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! | [`LabelledSequences`] | sequences of tokens with a class each, in batches of like length, padded |
 //! | [`TokenStream`] | one long text in windows, each with what comes next |
 //! | [`Portion`] | some of the examples of any of these: what is held out for validation |
-//! | [`Loader`] | shuffles, batches, and stays ahead of the training on threads of its own |
+//! | [`Loader`] | shuffles or draws by weight ([`balanced`]), batches, and stays ahead of the training on threads of its own |
 
 pub mod cifar;
 mod conll;
@@ -27,6 +27,7 @@ mod folder;
 pub mod idx;
 mod image;
 mod images;
+mod list;
 mod loader;
 pub mod mnist;
 mod normalise;
@@ -34,6 +35,7 @@ mod pairs;
 mod parallel;
 mod portion;
 mod prepared;
+mod sampling;
 mod sequences;
 mod series;
 mod source;
@@ -47,12 +49,14 @@ pub use digits::digits;
 pub use folder::{Decode, ImageFolder};
 pub use image::{Image, Resample};
 pub use images::{ImageSet, Images, Part};
+pub use list::ListColumns;
 pub use loader::{Epoch, Loader, LoaderConfig, Order};
 pub use normalise::{IMAGENET, Normalise};
 pub use pairs::{Decoders, MaskedImages};
 pub use parallel::read_parallel;
 pub use portion::Portion;
 pub use prepared::Prepared;
+pub use sampling::balanced;
 pub use sequences::{LabelledBatch, LabelledSequences, Padded, by_length};
 pub use series::{Scale, WindowBatch, WindowConfig, Windows, chronological};
 pub use source::{Example, Source, Subset, Target, split, split_by_class};

@@ -25,6 +25,11 @@ pub trait Source: Send + Sync + 'static {
 
     /// The name of each class, by its index.
     fn classes(&self) -> &[String];
+
+    /// The class of the picture at `index`, where that is known without reading it.
+    fn class(&self, _index: usize) -> Option<u32> {
+        None
+    }
 }
 
 /// A picture and what should be made of it.
@@ -108,6 +113,10 @@ impl<S: Source + ?Sized> Source for Subset<S> {
     fn classes(&self) -> &[String] {
         self.source.classes()
     }
+
+    fn class(&self, index: usize) -> Option<u32> {
+        self.indices.get(index).and_then(|&index| self.source.class(index))
+    }
 }
 
 /// Two parts of `0..len`: the first holds `fraction` of the examples, rounded to the nearest, the second the rest.
@@ -116,11 +125,14 @@ impl<S: Source + ?Sized> Source for Subset<S> {
 /// # Errors
 /// If `fraction` is not in [0, 1].
 pub fn split(len: usize, fraction: f64, random: Random) -> Result<[Vec<usize>; 2]> {
-    split_groups(vec![(0..len).collect()], fraction, random)
+    split_groups(vec![(0..len).collect()], len, fraction, random)
 }
 
-/// [`split`] in which every class of `labels` is split by itself, so that both parts hold the classes in the same
-/// proportions ("stratified").
+/// [`split`] in which both parts hold the classes of `labels` in the same proportions ("stratified"): of each class the
+/// first part gets its share, rounded down or up so that there are as many examples in all as in [`split`].
+///
+/// Source: scikit-learn's `train_test_split(stratify=labels)`, whose classes have the same sizes.
+/// Differs: a class may have a single example.
 ///
 /// # Errors
 /// As [`split`].
@@ -129,20 +141,44 @@ pub fn split_by_class(labels: &[u32], fraction: f64, random: Random) -> Result<[
     for (index, &label) in labels.iter().enumerate() {
         groups.entry(label).or_default().push(index);
     }
-    split_groups(groups.into_values().collect(), fraction, random)
+    split_groups(groups.into_values().collect(), labels.len(), fraction, random)
 }
 
-fn split_groups(groups: Vec<Vec<usize>>, fraction: f64, random: Random) -> Result<[Vec<usize>; 2]> {
+fn split_groups(
+    groups: Vec<Vec<usize>>,
+    len: usize,
+    fraction: f64,
+    random: Random,
+) -> Result<[Vec<usize>; 2]> {
     ensure!((0.0..=1.0).contains(&fraction), "split: a fraction must be in [0, 1], got {fraction}");
+    let first = (len as f64 * fraction).round() as usize;
+    let sizes = shares(&groups, first, random.at("shares"));
     let mut parts = [Vec::new(), Vec::new()];
-    for (number, mut group) in (0..).zip(groups) {
+    for (number, (mut group, size)) in (0..).zip(groups.into_iter().zip(sizes)) {
         random.at("split").nth(number).draws().shuffle(&mut group);
-        let rest = group.split_off((group.len() as f64 * fraction).round() as usize);
+        let rest = group.split_off(size);
         parts[0].extend(group);
         parts[1].extend(rest);
     }
     parts.iter_mut().for_each(|part| part.sort_unstable());
     Ok(parts)
+}
+
+/// How many of each group are among the first `total` of all: its share, rounded down, and one more where most was
+/// rounded away, until there are as many. Chance decides between equals.
+fn shares(groups: &[Vec<usize>], total: usize, random: Random) -> Vec<usize> {
+    let len = groups.iter().map(Vec::len).sum::<usize>().max(1) as u128;
+    let parts = |group: &Vec<usize>| {
+        let part = group.len() as u128 * total as u128;
+        ((part / len) as usize, part % len)
+    };
+    let (mut sizes, lost): (Vec<usize>, Vec<u128>) = groups.iter().map(parts).unzip();
+    let missing = total - sizes.iter().sum::<usize>();
+    let mut order: Vec<usize> = (0..groups.len()).collect();
+    random.draws().shuffle(&mut order);
+    order.sort_by_key(|&group| std::cmp::Reverse(lost[group]));
+    order.into_iter().take(missing).for_each(|group| sizes[group] += 1);
+    sizes
 }
 
 #[cfg(test)]
@@ -175,6 +211,47 @@ mod tests {
         let [a, b] = split_by_class(&labels, 0.7, Random::new(3))?;
         let rare = |part: &[usize]| part.iter().filter(|&&i| labels[i] == 1).count();
         assert_eq!((a.len(), rare(&a), b.len(), rare(&b)), (70, 7, 30, 3));
+        Ok(())
+    }
+
+    #[test]
+    fn classes_have_the_sizes_that_scikit_learn_gives_them() -> Result<()> {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            counts: Vec<usize>,
+            first: usize,
+            of_each: Vec<usize>,
+        }
+        let golden = include_str!("../../../../tests/golden/split.json");
+        let cases: Vec<Case> = serde_json::from_str(golden).expect("cases");
+        assert!(cases.len() > 50);
+        for Case { counts, first, of_each } in cases {
+            let labels: Vec<u32> =
+                (0..).zip(&counts).flat_map(|(class, &count)| vec![class; count]).collect();
+            let fraction = first as f64 / labels.len() as f64;
+            let [a, b] = split_by_class(&labels, fraction, Random::new(4))?;
+            assert_eq!((a.len(), a.len() + b.len()), (first, labels.len()));
+            let mut ours = vec![0; counts.len()];
+            a.iter().for_each(|&index| ours[labels[index] as usize] += 1);
+            assert_eq!(ours, of_each, "{counts:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn chance_decides_between_classes_of_one_size() -> Result<()> {
+        let labels: Vec<u32> = (0..20).map(|i| i % 4).collect();
+        let mut winners = std::collections::BTreeSet::new();
+        for seed in 0..50 {
+            let [a, _] = split_by_class(&labels, 0.9, Random::new(seed))?;
+            assert_eq!(a.len(), 18);
+            let mut counts = [0; 4];
+            a.iter().for_each(|&index| counts[labels[index] as usize] += 1);
+            winners.insert(counts);
+            counts.sort_unstable();
+            assert_eq!(counts, [4, 4, 5, 5]);
+        }
+        assert_eq!(winners.len(), 6);
         Ok(())
     }
 }

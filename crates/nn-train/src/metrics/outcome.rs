@@ -69,8 +69,16 @@ impl Outcome {
     /// # Errors
     /// If the shapes do not fit each other.
     pub fn classification(logits: &Tensor, targets: &Tensor) -> Result<Self> {
+        Self::classification_with(logits, targets, CrossEntropy::default())
+    }
+
+    /// The same by a cross-entropy of one's own: with smoothed labels, in training only, or classes of unlike weights.
+    ///
+    /// # Errors
+    /// If the shapes do not fit each other, or the options do not make one number of the batch.
+    pub fn classification_with(logits: &Tensor, targets: &Tensor, options: CrossEntropy<'_>) -> Result<Self> {
         let places = if logits.rank() == 2 { Places::One } else { Places::Many };
-        let loss = cross_entropy(logits, targets, Reduction::Mean)?;
+        let loss = cross_entropy(logits, targets, options)?;
         Self::decided(loss, logits, targets, places)
     }
 
@@ -250,6 +258,22 @@ mod tests {
             assert!(is_direct(outcome.loss()) && outcome.loss().rank() == 0);
             assert!(nn_core::backward(outcome.loss())?.get(&x).is_some());
         }
+        Ok(())
+    }
+
+    #[test]
+    fn smoothed_labels_change_the_loss_and_no_decision() -> Result<()> {
+        let logits = Tensor::new(&[[3f32.ln(), 0.0]], &Device::Cpu)?; // softmax 3/4, 1/4
+        let targets = Tensor::new(&[0u32], &Device::Cpu)?;
+        let options = CrossEntropy { label_smoothing: 0.5, ..CrossEntropy::default() };
+        let smooth = Outcome::classification_with(&logits, &targets, options)?;
+        let by_hand = -(0.75 * 0.75f64.ln() + 0.25 * 0.25f64.ln());
+        assert!((smooth.loss_value()? - by_hand).abs() < 1e-6);
+        let mut metrics = super::super::Metrics::default();
+        metrics.add(&smooth)?;
+        assert_eq!(metrics.figures().get(super::super::Measure::Accuracy), Some(1.0));
+        let none = CrossEntropy { reduction: Reduction::None, ..options };
+        assert!(Outcome::classification_with(&logits.repeat((2, 1))?, &targets.repeat(2)?, none).is_err());
         Ok(())
     }
 

@@ -69,6 +69,9 @@ const TOP: f64 = 10.0;
 const BOTTOM: f64 = HEIGHT - 38.0;
 const RIGHT: f64 = 12.0;
 const LOG_SPREAD: f64 = 25.0;
+/// Around a picture by itself, and the height of what stands above it.
+const BORDER: f64 = 16.0;
+const HEADLINE: f64 = 28.0;
 /// Dots closer to each other than this would hide the line.
 const DOT_SPACE: f64 = 12.0;
 /// More points than this are thinned out: the plot has about as many pixels.
@@ -77,15 +80,7 @@ const MAX_POINTS: usize = 500;
 impl Chart {
     /// A `<figure>`; empty if there is nothing to draw.
     pub(super) fn html(&self) -> String {
-        let drawn = |s: &&Series| s.points.iter().any(|(_, y)| y.is_finite());
-        let series: Vec<&Series> = self.series.iter().filter(drawn).collect();
-        let values = || series.iter().flat_map(|s| &s.points).map(|&(_, y)| y).filter(|y| y.is_finite());
-        let (lo, hi) =
-            values().fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), y| (lo.min(y), hi.max(y)));
-        if lo > hi {
-            return String::new();
-        }
-        let axis = Axis::new(self.scale, lo, hi);
+        let Some((axis, series)) = self.drawn() else { return String::new() };
         let mut html = format!(
             "<figure class=\"chart\"><figcaption>{}{}<span class=\"legend\">",
             headline(self.title),
@@ -100,12 +95,42 @@ impl Chart {
             self.width,
             headline(self.title)
         );
-        self.frame(&mut html, &axis);
-        for s in &series {
-            self.line(&mut html, &axis, s);
-        }
+        self.plot(&mut html, &axis, &series);
         html.push_str("</svg></figure>\n");
         html
+    }
+
+    /// A picture by itself under a headline, which must be escaped.
+    pub(super) fn svg(&self, headline: &str) -> String {
+        let (width, height) = (self.width + 2.0 * BORDER, HEIGHT + HEADLINE + 2.0 * BORDER);
+        let style = include_str!("style.css");
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{headline}\">\n\
+             <style>\n{style}</style>\n<rect class=\"card\" width=\"{width}\" height=\"{height}\"/>\n\
+             <text class=\"headline\" x=\"{BORDER}\" y=\"{:.1}\">{headline}</text>\n\
+             <g transform=\"translate({BORDER} {:.1})\">",
+            BORDER + 14.0,
+            BORDER + HEADLINE
+        );
+        if let Some((axis, series)) = self.drawn() {
+            self.plot(&mut svg, &axis, &series);
+        }
+        svg + "</g>\n</svg>\n"
+    }
+
+    /// What there is to draw, if anything, and the axis it needs.
+    fn drawn(&self) -> Option<(Axis, Vec<&Series>)> {
+        let drawn = |s: &&Series| s.points.iter().any(|(_, y)| y.is_finite());
+        let series: Vec<&Series> = self.series.iter().filter(drawn).collect();
+        let values = || series.iter().flat_map(|s| &s.points).map(|&(_, y)| y).filter(|y| y.is_finite());
+        let (lo, hi) =
+            values().fold((f64::INFINITY, f64::NEG_INFINITY), |(lo, hi), y| (lo.min(y), hi.max(y)));
+        (lo <= hi).then(|| (Axis::new(self.scale, lo, hi), series))
+    }
+
+    fn plot(&self, svg: &mut String, axis: &Axis, series: &[&Series]) {
+        self.frame(svg, axis);
+        series.iter().for_each(|s| self.line(svg, axis, s));
     }
 
     fn x(&self, at: f64) -> f64 {

@@ -5,6 +5,7 @@ mod lr_curve;
 mod matrix;
 mod panel;
 mod png;
+mod rate_curve;
 mod scene;
 mod text;
 
@@ -22,6 +23,7 @@ use crate::run::{self, About, RECIPE, REPORT};
 
 pub use self::lr_curve::write_lr_curve;
 pub use self::panel::{Content, Panel};
+pub use self::rate_curve::write_rate_curve;
 pub use self::scene::Scene;
 
 /// A picture the model was wrong about, or is to be shown for another reason.

@@ -1,9 +1,12 @@
-//! Runs of the loop from beginning to end, on a toy: resumption, refusals, divergence, what ends a run and what it keeps.
+//! Runs of the loop from beginning to end, on a toy: resumption, refusals, divergence, what ends a run and what it
+//! keeps.
 
+mod audit;
 mod averaging;
 mod ending;
 mod frozen;
 mod kept;
+mod plateau;
 mod refusals;
 mod resume;
 mod toy;

@@ -74,6 +74,11 @@ impl Model {
         };
         self.second.forward(&x)
     }
+
+    /// The scores of a first layer that is passed by.
+    pub(crate) fn second_of(&self, x: &Tensor) -> Result<Tensor> {
+        self.second.forward(&Tensor::cat(&[x, x], 1)?)
+    }
 }
 
 pub(crate) fn config() -> FitConfig {

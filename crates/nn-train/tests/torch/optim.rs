@@ -1,16 +1,15 @@
-//! Optimisers, schedules and clipping against what PyTorch did, kept in `tests/golden/optim.safetensors`.
+//! Optimisers and clipping against what PyTorch did, kept in `tests/golden/optim.safetensors`.
 
 use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
-use nn_train::clip::clip_grad_norm;
-use nn_train::schedule::Length;
-use nn_train::{Optimizer, Rule, Schedule};
-use safetensors::SafeTensors;
+use nn_train::clip::{clip_grad_norm, clip_grad_value};
+use nn_train::{Optimizer, Rule, Scale};
 use serde::Deserialize;
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/optim.safetensors");
+use super::Golden;
+
 const NAMES: [&str; 3] = ["conv.weight", "fc.bias", "fc.weight"];
 /// Gets a gradient in every third step only.
 const RARE: &str = "fc.bias";
@@ -20,7 +19,8 @@ const EVERY: usize = 20;
 #[derive(Deserialize)]
 struct About {
     optimisers: BTreeMap<String, Optimiser>,
-    schedules: BTreeMap<String, Plan>,
+    groups: BTreeMap<String, Optimiser>,
+    factors: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 #[derive(Deserialize)]
@@ -29,22 +29,8 @@ struct Optimiser {
     rule: Rule,
 }
 
-#[derive(Deserialize)]
-struct Plan {
-    steps_per_epoch: u64,
-    epochs: u64,
-    schedule: Schedule,
-}
-
-type Golden = BTreeMap<String, Tensor>;
-
 fn golden() -> (Golden, About) {
-    let path = std::path::Path::new(GOLDEN);
-    let bytes = std::fs::read(path).expect("the golden file");
-    let (_, header) = SafeTensors::read_metadata(&bytes).expect("a header");
-    let about = &header.metadata().as_ref().expect("metadata")["about"];
-    let tensors = nn_core::weights::safetensors::read(path).expect("tensors");
-    (tensors, serde_json::from_str(about).expect("rules and schedules as recipes have them"))
+    super::golden("optim")
 }
 
 /// A store with these gradients: Candle makes one only by differentiating.
@@ -64,10 +50,19 @@ fn difference(ours: &Tensor, theirs: &Tensor) -> Result<f64> {
 }
 
 /// Follows one case in `dtype`; the largest difference from PyTorch after any twenty steps.
-fn follow(golden: &Golden, case: &str, optimiser: &Optimiser, dtype: DType) -> Result<f64> {
+fn follow(
+    golden: &Golden,
+    case: &str,
+    optimiser: &Optimiser,
+    dtype: DType,
+    scales: &[(String, Scale)],
+) -> Result<f64> {
     let start = |name: &str| Var::from_tensor(&golden[&format!("start.{name}")].to_dtype(dtype)?);
     let vars = NAMES.iter().map(|name| Ok((name.to_string(), start(name)?))).collect::<Result<Vec<_>>>()?;
     let mut optimizer = Optimizer::new(optimiser.rule, vars.clone())?;
+    for (name, scale) in scales {
+        optimizer.scale(*scale, |of, _| of == name)?;
+    }
     let mut worst = 0f64;
     for step in 0..STEPS {
         let mut grads = Vec::new();
@@ -95,27 +90,31 @@ fn optimisers_follow_pytorch() -> Result<()> {
     let (golden, about) = golden();
     assert_eq!(about.optimisers.len(), 28);
     for (case, optimiser) in &about.optimisers {
-        let fused = follow(&golden, case, optimiser, DType::F32)?;
+        let fused = follow(&golden, case, optimiser, DType::F32, &[])?;
         assert!(fused <= 1e-6, "{case}: {fused:e} away");
         // The same trajectory in f64 is the portable path; PyTorch's own rounding is what separates them.
-        let portable = follow(&golden, case, optimiser, DType::F64)?;
+        let portable = follow(&golden, case, optimiser, DType::F64, &[])?;
         assert!(portable <= 5e-6, "{case} from tensor operations: {portable:e} away");
     }
     Ok(())
 }
 
 #[test]
-fn schedules_are_pytorchs() -> Result<()> {
+fn groups_are_pytorchs() -> Result<()> {
     let (golden, about) = golden();
-    assert_eq!(about.schedules.len(), 6);
-    for (case, Plan { steps_per_epoch, epochs, schedule }) in about.schedules {
-        let theirs: Vec<f64> = golden[&format!("schedule.{case}")].to_vec1()?;
-        let length = Length { steps_per_epoch, epochs };
-        assert_eq!(theirs.len() as u64, steps_per_epoch * epochs);
-        for (step, theirs) in (0..).zip(theirs) {
-            let ours = schedule.at(step, length);
-            assert!((ours - theirs).abs() <= 1e-12 * schedule.lr, "{case} at {step}: {ours} is not {theirs}");
+    assert_eq!(about.groups.len(), 2);
+    let factor = |of: &BTreeMap<String, f64>, key: &str| of.get(key).copied().unwrap_or(1.0);
+    let scales = about.factors.iter().map(|(name, of)| {
+        (name.clone(), Scale { lr: factor(of, "lr"), weight_decay: factor(of, "weight_decay") })
+    });
+    let scales: Vec<_> = scales.collect();
+    for (case, optimiser) in &about.groups {
+        for dtype in [DType::F32, DType::F64] {
+            let away = follow(&golden, case, optimiser, dtype, &scales)?;
+            assert!(away <= 5e-6, "{case} in {dtype:?}: {away:e} away");
         }
+        let alike = follow(&golden, case, optimiser, DType::F32, &[])?;
+        assert!(alike > 1e-3, "{case}: without groups it is the same");
     }
     Ok(())
 }
@@ -141,5 +140,16 @@ fn clipping_is_pytorchs() -> Result<()> {
     for (name, var) in &vars {
         assert_eq!(difference(store.get(var).expect("kept"), &given(name))?, 0.0);
     }
+    // One by one.
+    let mut store = grads_of(&grads)?;
+    clip_grad_value(&mut store, &vars, 0.7)?;
+    for (name, var) in &vars {
+        assert_eq!(
+            difference(store.get(var).expect("kept"), &golden[&format!("clip.by_value.{name}")])?,
+            0.0
+        );
+    }
+    let error = clip_grad_value(&mut store, &vars, 0.0).expect_err("no bound").to_string();
+    assert!(error.contains("max_value must be above 0, got 0"), "{error}");
     Ok(())
 }
