@@ -259,10 +259,11 @@ impl Plan {
         augment: Option<Augment>,
     ) -> Result<Prepared> {
         let fit = self.fit(input);
-        Ok(Prepared::new(source, &self.normalise(), move |example, random| match augment {
+        let prepared = Prepared::new(source, &self.normalise(), move |example, random| match augment {
             Some(augment) => augment.apply(example, fit, random),
             None => fit.apply(example),
-        })?)
+        })?;
+        Ok(prepared.mixed(augment.map(|augment| augment.mix()).unwrap_or_default())?)
     }
 
     /// How a photo comes to the size of a network's input.
@@ -292,6 +293,11 @@ impl Plan {
         if self.name != DataName::Camvid {
             self.fraction.get_or_insert(crop as f64 / shorter_side as f64);
         }
+    }
+
+    /// Whether pictures have a class for every pixel.
+    pub(crate) fn has_masks(&self) -> bool {
+        self.name == DataName::Camvid
     }
 
     /// The names of the classes, in order, if they are known without the files, else from them.

@@ -288,9 +288,9 @@ impl Model {
         let targets = batch.targets.to_device(&self.device)?;
         let mut outcomes = Vec::with_capacity(heads.len());
         let loss = total_loss(&heads, |logits| {
-            outcomes.push(match (targets.rank(), logits.dim(1)?) {
-                (1, 1) => Outcome::binary(logits, &targets)?,
-                (1, _) => Outcome::classification_with(logits, &targets, options)?,
+            outcomes.push(match (logits.rank(), logits.dim(1)?) {
+                (2, 1) => Outcome::binary(logits, &targets)?,
+                (2, _) => Outcome::classification_with(logits, &targets, options)?,
                 _ => Outcome::segmentation(logits, &targets, IGNORE.into())?,
             });
             Ok(outcomes[outcomes.len() - 1].loss().clone())

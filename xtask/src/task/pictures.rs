@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use nn_core::{Ctx, Layer, ParamStore, Random};
-use nn_train::augment::Augment;
+use nn_train::augment::{Augment, Mix};
 use nn_train::data::{Batch, Dataset, Example, Part, Prepared, Target};
 use nn_train::report::{Illustrations, Sample, Scene};
 use nn_train::{Evaluation, Outcome, Trainer};
@@ -48,8 +48,11 @@ impl Task for Pictures {
     fn check(recipe: &Recipe<Self>) -> Result<()> {
         recipe.data.check()?;
         recipe.augment.check().map_err(|e| anyhow::Error::from(e).context("[augment] cannot be followed"))?;
-        if recipe.train.label_smoothing > 0.0 && recipe.data.name == DataName::Camvid {
+        if recipe.train.label_smoothing > 0.0 && recipe.data.has_masks() {
             return Err(failed("train.label_smoothing is for pictures of one class each, not for camvid"));
+        }
+        if recipe.data.has_masks() && recipe.augment.mix() != Mix::default() {
+            return Err(failed("augment.mixup and augment.cutmix mix classes, and camvid has masks"));
         }
         recipe.model.check()
     }

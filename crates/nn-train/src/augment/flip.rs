@@ -3,9 +3,10 @@
 //! Source: Krizhevsky, Sutskever & Hinton 2012, section 4.1.
 
 use candle_core::Result;
-use nn_core::{Random, ensure};
+use nn_core::Random;
 use serde::{Deserialize, Serialize};
 
+use super::probability;
 use crate::data::Example;
 
 /// Mirrored with a probability.
@@ -27,9 +28,7 @@ impl HorizontalFlip {
     /// # Errors
     /// If the probability is not in [0, 1].
     pub fn check(&self) -> Result<()> {
-        let p = self.probability;
-        ensure!((0.0..=1.0).contains(&p), "HorizontalFlip: probability must be in [0, 1], got {p}");
-        Ok(())
+        probability("HorizontalFlip", self.probability)
     }
 
     /// The example or its mirror image, as `random` has it.

@@ -67,12 +67,16 @@ pub fn blend_brightness(image: &mut Image, factor: f32) {
 /// The mean grey of the picture at 0, the picture at 1.
 ///
 /// # Errors
-/// If the picture has not three channels.
+/// If the picture has neither one channel nor three.
 pub fn blend_contrast(image: &mut Image, factor: f32) -> Result<()> {
     let mut sum = 0;
-    each(image, |[r, g, b]| sum += u64::from(luma(*r, *g, *b)))?;
-    let pixels = image.pixels().len() as f64 / 3.0;
-    let mean = (sum as f64 / pixels + 0.5) as u8;
+    let [channels, h, w] = image.size();
+    if channels == 1 {
+        sum = image.pixels().iter().map(|&v| u64::from(v)).sum();
+    } else {
+        each(image, |[r, g, b]| sum += u64::from(luma(*r, *g, *b)))?;
+    }
+    let mean = (sum as f64 / (h * w) as f64 + 0.5) as u8;
     image.pixels_mut().iter_mut().for_each(|v| *v = blend(mean, *v, factor));
     Ok(())
 }
@@ -101,7 +105,7 @@ pub fn shift_hue(image: &mut Image, share: f64) -> Result<()> {
 }
 
 /// Calls `f` with every pixel's red, green and blue.
-fn each(image: &mut Image, mut f: impl FnMut([&mut u8; 3])) -> Result<()> {
+pub(super) fn each(image: &mut Image, mut f: impl FnMut([&mut u8; 3])) -> Result<()> {
     let [channels, h, w] = image.size();
     ensure!(channels == 3, "ColourJitter: a picture must have 3 channels, got {channels}");
     let (red, rest) = image.pixels_mut().split_at_mut(h * w);
@@ -111,14 +115,14 @@ fn each(image: &mut Image, mut f: impl FnMut([&mut u8; 3])) -> Result<()> {
 }
 
 /// From `zero` at 0 through `one` at 1 and beyond, cut off where bytes end.
-fn blend(zero: u8, one: u8, factor: f32) -> u8 {
+pub(super) fn blend(zero: u8, one: u8, factor: f32) -> u8 {
     let (zero, one) = (f32::from(zero), f32::from(one));
     // A conversion to bytes saturates, and drops the fraction as Pillow does.
     (zero + factor * (one - zero)) as u8
 }
 
 /// ITU-R 601-2 luma in Pillow's fixed point.
-fn luma(r: u8, g: u8, b: u8) -> u8 {
+pub(super) fn luma(r: u8, g: u8, b: u8) -> u8 {
     ((19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 0x8000) >> 16) as u8
 }
 
@@ -204,6 +208,9 @@ mod tests {
     #[test]
     fn grey_pictures_have_no_colours_to_change() {
         let grey = Image::new(vec![5; 4], [1, 2, 2]).expect("one channel");
+        let mut contrast = grey.clone();
+        blend_contrast(&mut contrast, 0.3).expect("greys have a contrast");
+        assert_eq!(contrast, grey);
         let jitter = ColourJitter { saturation: 0.5, ..ColourJitter::default() };
         let example = Example { image: grey, target: Target::Class(0) };
         let error = jitter.apply(example, Random::new(0)).expect_err("grey").to_string();

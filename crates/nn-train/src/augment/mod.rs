@@ -1,14 +1,24 @@
-//! More pictures of those that there are: crops, flips, rotations, colours; a mask moves with its picture.
+//! More pictures of those that there are: crops, flips, maps, colours, mixtures; a mask moves with its picture.
 //!
 //! Each is a struct of options and an `apply` that draws from the place it is given, so what becomes of an example
-//! depends on seed, epoch and index alone. [`Augment`] is all of them in the usual order.
+//! depends on seed, epoch and index alone. [`Augment`] is all of them in the usual order. Beside most stands a function
+//! that does the same by numbers that are given.
 
+mod affine;
+mod blur;
 mod crop;
+mod elastic;
+mod erasing;
 mod fit;
 mod flip;
+mod grey;
 mod jitter;
+mod mix;
+mod rand_augment;
 mod resized_crop;
 mod rotation;
+mod tone;
+mod warp;
 
 use candle_core::Result;
 use nn_core::{Random, ensure};
@@ -16,15 +26,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Example;
 
+pub use affine::{AffineMap, RandomAffine, affine};
+pub use blur::{GaussianBlur, blur};
 pub use crop::RandomCrop;
+pub use elastic::{Elastic, elastic};
+pub use erasing::{Fill, RandomErasing, erase};
 pub use fit::Fit;
 pub use flip::HorizontalFlip;
+pub use grey::{RandomGrey, grey};
 pub use jitter::{ColourJitter, blend_brightness, blend_contrast, blend_saturation, shift_hue};
+pub use mix::{Cutmix, Mix, Mixing, Mixup};
+pub use rand_augment::{Operation, RandAugment};
 pub use resized_crop::RandomResizedCrop;
-pub use rotation::Rotation;
+pub use rotation::{Rotation, rotate};
+pub use tone::{autocontrast, equalize, posterize, sharpen, solarize};
+pub use warp::Interpolation;
 
-/// What is done to a training picture: a random resized crop, or else a fit, a rotation and a padded crop; then a
-/// flip and a jitter of colours. What is absent is left out; by default everything is.
+/// What is done to a training picture: a random resized crop, or else a fit; then what else there is, from above to below.
+/// What is absent is left out; by default everything is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augment {
@@ -34,25 +53,59 @@ pub struct Augment {
     /// Turned by a random angle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
+    /// Turned, moved, enlarged and sheared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affine: Option<RandomAffine>,
+    /// Bent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elastic: Option<Elastic>,
     /// Moved by up to so many pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crop: Option<RandomCrop>,
     /// Mirrored at random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flip: Option<HorizontalFlip>,
+    /// A few of fourteen operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rand_augment: Option<RandAugment>,
     /// Brightness, contrast, saturation and hue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<ColourJitter>,
+    /// Without colours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grey: Option<RandomGrey>,
+    /// Blurred.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blur: Option<GaussianBlur>,
+    /// A rectangle taken away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erasing: Option<RandomErasing>,
+    /// Batches whose pictures are means of two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixup: Option<Mixup>,
+    /// Batches whose pictures have a rectangle of another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cutmix: Option<Cutmix>,
 }
 
 impl Augment {
     /// # Errors
     /// If an option is out of range; the message gives the range.
     pub fn check(&self) -> Result<()> {
-        self.resized_crop.map_or(Ok(()), |crop| crop.check())?;
-        self.rotation.map_or(Ok(()), |rotation| rotation.check())?;
-        self.flip.map_or(Ok(()), |flip| flip.check())?;
-        self.jitter.map_or(Ok(()), |jitter| jitter.check())?;
+        fn of<T>(option: &Option<T>, check: impl Fn(&T) -> Result<()>) -> Result<()> {
+            option.as_ref().map_or(Ok(()), check)
+        }
+        of(&self.resized_crop, RandomResizedCrop::check)?;
+        of(&self.rotation, Rotation::check)?;
+        of(&self.affine, RandomAffine::check)?;
+        of(&self.elastic, Elastic::check)?;
+        of(&self.flip, HorizontalFlip::check)?;
+        of(&self.rand_augment, RandAugment::check)?;
+        of(&self.jitter, ColourJitter::check)?;
+        of(&self.grey, RandomGrey::check)?;
+        of(&self.blur, GaussianBlur::check)?;
+        of(&self.erasing, RandomErasing::check)?;
+        self.mix().check()?;
         let both = self.resized_crop.is_some() && self.crop.is_some();
         ensure!(!both, "Augment: crop and resized_crop exclude each other, got both");
         Ok(())
@@ -61,14 +114,27 @@ impl Augment {
     /// Brings the example to the size of `fit`, by chance.
     ///
     /// # Errors
-    /// If the size has a side of 0, or colours of a picture are to change that has not three channels.
+    /// If an option is out of range, the size has a side of 0, or colours of a picture are to change that has not three
+    /// channels.
     pub fn apply(&self, example: Example, fit: Fit, random: Random) -> Result<Example> {
-        let mut example = match &self.resized_crop {
+        let example = match &self.resized_crop {
             Some(crop) => crop.apply(example, fit, random.at("resized_crop"))?,
             None => fit.apply(example)?,
         };
+        let example = self.move_pixels(example, random)?;
+        self.change_colours(example, random)
+    }
+
+    /// The part after a resized crop that a mask takes part in.
+    fn move_pixels(&self, mut example: Example, random: Random) -> Result<Example> {
         if let Some(rotation) = &self.rotation {
             example = rotation.apply(example, random.at("rotation"))?;
+        }
+        if let Some(affine) = &self.affine {
+            example = affine.apply(example, random.at("affine"))?;
+        }
+        if let Some(elastic) = &self.elastic {
+            example = elastic.apply(example, random.at("elastic"))?;
         }
         if let Some(crop) = &self.crop {
             example = crop.apply(example, random.at("crop"))?;
@@ -76,11 +142,40 @@ impl Augment {
         if let Some(flip) = &self.flip {
             example = flip.apply(example, random.at("flip"))?;
         }
-        match &self.jitter {
-            Some(jitter) => jitter.apply(example, random.at("jitter")),
+        Ok(example)
+    }
+
+    /// The part that leaves a mask as it is, but for what moves in RandAugment.
+    fn change_colours(&self, mut example: Example, random: Random) -> Result<Example> {
+        if let Some(operations) = &self.rand_augment {
+            example = operations.apply(example, random.at("rand_augment"))?;
+        }
+        if let Some(jitter) = &self.jitter {
+            example = jitter.apply(example, random.at("jitter"))?;
+        }
+        if let Some(grey) = &self.grey {
+            example = grey.apply(example, random.at("grey"))?;
+        }
+        if let Some(blur) = &self.blur {
+            example = blur.apply(example, random.at("blur"))?;
+        }
+        match &self.erasing {
+            Some(erasing) => erasing.apply(example, random.at("erasing")),
             None => Ok(example),
         }
     }
+
+    /// What is done to whole batches.
+    pub fn mix(&self) -> Mix {
+        Mix { mixup: self.mixup, cutmix: self.cutmix }
+    }
+}
+
+/// # Errors
+/// If a probability of `who` is not in [0, 1].
+fn probability(who: &str, p: f64) -> Result<()> {
+    ensure!((0.0..=1.0).contains(&p), "{who}: probability must be in [0, 1], got {p}");
+    Ok(())
 }
 
 /// Half of what is left when `inner` is taken from `outer`, to the nearest even of two, as Python rounds.
@@ -104,9 +199,17 @@ mod tests {
         Augment {
             resized_crop: Some(RandomResizedCrop::default()),
             rotation: Some(Rotation { degrees: 20.0 }),
+            affine: Some(RandomAffine { degrees: 10.0, shear: [5.0, 0.0], ..RandomAffine::default() }),
+            elastic: Some(Elastic { alpha: 20.0, sigma: 2.0 }),
             crop: None,
             flip: Some(HorizontalFlip::default()),
+            rand_augment: Some(RandAugment::default()),
             jitter: Some(ColourJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 }),
+            grey: Some(RandomGrey::default()),
+            blur: Some(GaussianBlur { kernel: 5, ..GaussianBlur::default() }),
+            erasing: Some(RandomErasing::default()),
+            mixup: Some(Mixup::default()),
+            cutmix: Some(Cutmix::default()),
         }
     }
 
@@ -128,8 +231,9 @@ mod tests {
     #[test]
     fn masks_move_with_their_pictures() -> Result<()> {
         let augment = Augment {
-            rotation: Some(Rotation { degrees: 30.0 }),
-            crop: Some(RandomCrop { padding: 3 }),
+            rotation: Some(Rotation { degrees: 20.0 }),
+            affine: Some(RandomAffine { translate: [0.1, 0.1], ..RandomAffine::default() }),
+            crop: Some(RandomCrop { padding: 2 }),
             flip: Some(HorizontalFlip { probability: 0.5 }),
             ..Augment::default()
         };
@@ -156,6 +260,42 @@ mod tests {
                 "probability must be in [0, 1]",
             ),
             (Augment { rotation: Some(Rotation { degrees: -1.0 }), ..good }, "degrees must be in [0, 180]"),
+            (
+                Augment { affine: Some(RandomAffine { scale: [0.0, 1.0], ..Default::default() }), ..good },
+                "RandomAffine: scale must be two rising numbers above 0",
+            ),
+            (
+                Augment { affine: Some(RandomAffine { shear: [0.0, 90.0], ..Default::default() }), ..good },
+                "shear must be two angles in [0, 90)",
+            ),
+            (
+                Augment { affine: Some(RandomAffine { translate: [0.0, 1.5], ..Default::default() }), ..good },
+                "translate must be two shares in [0, 1]",
+            ),
+            (
+                Augment { affine: Some(RandomAffine { degrees: 200.0, ..Default::default() }), ..good },
+                "RandomAffine: degrees must be in [0, 180]",
+            ),
+            (Augment { elastic: Some(Elastic { alpha: -1.0, sigma: 1.0 }), ..good }, "alpha must be 0 or more"),
+            (Augment { elastic: Some(Elastic { alpha: 1.0, sigma: 0.0 }), ..good }, "sigma must be in (0, 100]"),
+            (
+                Augment { rand_augment: Some(RandAugment { magnitude: 31, ..Default::default() }), ..good },
+                "magnitude must be in [0, 30], got 31",
+            ),
+            (Augment { grey: Some(RandomGrey { probability: -0.1 }), ..good }, "RandomGrey: probability"),
+            (
+                Augment { blur: Some(GaussianBlur { kernel: 4, ..Default::default() }), ..good },
+                "kernel must be odd and at most 1023, got 4",
+            ),
+            (
+                Augment { blur: Some(GaussianBlur { sigma: [0.0, 1.0], ..Default::default() }), ..good },
+                "sigma must be two rising numbers above 0",
+            ),
+            (
+                Augment { erasing: Some(RandomErasing { scale: [0.1, 1.1], ..Default::default() }), ..good },
+                "RandomErasing: scale must be two rising numbers above 0, at most 1",
+            ),
+            (Augment { cutmix: Some(Cutmix { alpha: 0.0 }), ..good }, "Cutmix: alpha must be in (0, 1000]"),
             (
                 Augment { jitter: Some(ColourJitter { hue: 0.6, ..ColourJitter::default() }), ..good },
                 "hue must be in [0, 0.5]",

@@ -6,6 +6,8 @@ use candle_core::Result;
 use nn_core::{Random, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::Interpolation;
+use super::warp::Matrix;
 use crate::data::{Example, Image};
 
 /// Turned by an angle in [−degrees, degrees]; corners that come in are black, in a mask "not known".
@@ -31,30 +33,37 @@ impl Rotation {
     /// Never.
     pub fn apply(&self, example: Example, random: Random) -> Result<Example> {
         let angle = random.draws().uniform(-self.degrees, self.degrees);
-        example.moved(|image| turned(&image, angle, 0), |mask, ignore| turned(&mask, angle, ignore))
+        let turn = |image: Image, fill| rotate(&image, angle, Interpolation::Nearest, fill);
+        example.moved(|image| turn(image, 0), turn)
     }
 }
 
-/// Turned counter-clockwise by so many degrees.
-fn turned(image: &Image, degrees: f64, fill: u8) -> Result<Image> {
-    let [c, h, w] = image.size();
+/// Turned counter-clockwise by so many degrees; what comes from beyond the picture is `fill`.
+///
+/// # Errors
+/// Never.
+pub fn rotate(image: &Image, degrees: f64, interpolation: Interpolation, fill: u8) -> Result<Image> {
+    rotation(image.size(), degrees).warp(image, interpolation, fill)
+}
+
+/// Where the pixels of a picture `[C, H, W]` come from that is turned counter-clockwise about its middle.
+pub(super) fn rotation([_, h, w]: [usize; 3], degrees: f64) -> Matrix {
+    // As Pillow, whose right angles are such by rounding.
+    let rounded = |v: f64| (v * 1e15).round() / 1e15;
     let (sin, cos) = degrees.to_radians().sin_cos();
-    let (middle_y, middle_x) = (h as f64 / 2.0, w as f64 / 2.0);
-    let source = |n: usize| -> Option<usize> {
-        let (y, x) = ((n / w) as f64 + 0.5 - middle_y, (n % w) as f64 + 0.5 - middle_x);
-        let (y, x) = (cos * y + sin * x + middle_y, cos * x - sin * y + middle_x);
-        let inside = y >= 0.0 && x >= 0.0 && y < h as f64 && x < w as f64;
-        inside.then(|| y as usize * w + x as usize)
-    };
-    let sources: Vec<_> = (0..h * w).map(source).collect();
-    let planes = image.planes().flat_map(|plane| sources.iter().map(|s| s.map_or(fill, |s| plane[s])));
-    Image::new(planes.collect(), [c, h, w])
+    let (sin, cos) = (rounded(sin), rounded(cos));
+    let (x, y) = (w as f64 / 2.0, h as f64 / 2.0);
+    Matrix([cos, -sin, cos * -x - sin * -y + x, sin, cos, sin * -x + cos * -y + y])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::augment::tests::masked;
+
+    fn turned(image: &Image, degrees: f64, fill: u8) -> Result<Image> {
+        rotate(image, degrees, Interpolation::Nearest, fill)
+    }
 
     #[test]
     fn right_angles_permute_the_pixels() -> Result<()> {

@@ -8,6 +8,7 @@ use nn_core::{Random, ensure};
 
 use super::normalise::Inputs;
 use super::{Batch, Dataset, Example, Normalise, Source, Target};
+use crate::augment::Mix;
 
 /// What is done to an example before it is normalised; draws come from the place it is given.
 type Prepare = dyn Fn(Example, Random) -> Result<Example> + Send + Sync;
@@ -17,6 +18,7 @@ pub struct Prepared {
     source: Arc<dyn Source>,
     inputs: Inputs,
     prepare: Box<Prepare>,
+    mix: Mix,
 }
 
 impl Prepared {
@@ -30,7 +32,18 @@ impl Prepared {
         normalise: &[Normalise],
         prepare: impl Fn(Example, Random) -> Result<Example> + Send + Sync + 'static,
     ) -> Result<Self> {
-        Ok(Self { source, inputs: Inputs::new("Prepared", normalise)?, prepare: Box::new(prepare) })
+        let inputs = Inputs::new("Prepared", normalise)?;
+        Ok(Self { source, inputs, prepare: Box::new(prepare), mix: Mix::default() })
+    }
+
+    /// The same, with the pictures of each batch mixed, whose targets are then shares of the classes. How depends on seed,
+    /// epoch, and the batch's first index.
+    ///
+    /// # Errors
+    /// As [`Mix::check`].
+    pub fn mixed(self, mix: Mix) -> Result<Self> {
+        mix.check()?;
+        Ok(Self { mix, ..self })
     }
 
     /// The pictures as they are.
@@ -57,10 +70,11 @@ impl Dataset for Prepared {
     }
 
     /// Inputs `[B, C, H, W]` in `f32`, normalised, and as targets classes, `[B]` in `u32`, or masks, `[B, H, W]` in
-    /// `u8`; all on the CPU.
+    /// `u8`, or where pictures are mixed shares of classes, `[B, classes]` in `f32`; all on the CPU.
     ///
     /// # Errors
-    /// As [`Prepared::example`], and if pictures differ in size, or have more or fewer channels than the normalisation.
+    /// As [`Prepared::example`], and if pictures differ in size, have more or fewer channels than the normalisation, or have
+    /// masks and are to be mixed.
     fn batch(&self, indices: &[usize], random: Random) -> Result<Batch> {
         let mut inputs = Vec::new();
         let mut targets = Targets::None;
@@ -85,8 +99,16 @@ impl Dataset for Prepared {
             targets.push(target, first, index)?;
         }
         let [c, h, w] = size.unwrap_or([self.inputs.channels(), 1, 1]);
-        let inputs = Tensor::from_vec(inputs, (indices.len(), c, h, w), &Device::Cpu)?;
-        Ok(Batch { inputs, targets: targets.into_tensor(indices.len(), [h, w])? })
+        let first = indices.first().copied().unwrap_or(0) as u64;
+        let targets = match self.mix.draw([h, w], random.at("mix").nth(first)) {
+            None => targets.into_tensor(indices.len(), [h, w])?,
+            Some(mixing) => {
+                let (labels, classes) = (targets.into_classes()?, self.source.classes().len());
+                let shares = mixing.apply(&mut inputs, [c, h, w], &labels, classes)?;
+                Tensor::from_vec(shares, (indices.len(), classes), &Device::Cpu)?
+            }
+        };
+        Ok(Batch { inputs: Tensor::from_vec(inputs, (indices.len(), c, h, w), &Device::Cpu)?, targets })
     }
 }
 
@@ -121,6 +143,14 @@ impl Targets {
         Ok(())
     }
 
+    fn into_classes(self) -> Result<Vec<u32>> {
+        match self {
+            Self::None => Ok(Vec::new()),
+            Self::Classes(all) => Ok(all),
+            Self::Masks(_) => candle_core::bail!("Prepared: only pictures with a class each are mixed, got masks"),
+        }
+    }
+
     fn into_tensor(self, batch: usize, [h, w]: [usize; 2]) -> Result<Tensor> {
         match self {
             Self::None => Tensor::from_vec(Vec::<u32>::new(), 0, &Device::Cpu),
@@ -139,6 +169,7 @@ impl fmt::Debug for Prepared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::Mixup;
     use crate::data::{Image, ImageSet, Images};
 
     const UNIT: Normalise = Normalise { mean: 0.0, std: 1.0 };
@@ -196,6 +227,34 @@ mod tests {
         let (all, some) = (values(&[0, 1, 2, 3, 4, 5, 6, 7])?, values(&[6, 2])?);
         assert_eq!(some, [all[6], all[2]]);
         assert_ne!(all[6], all[2]);
+        Ok(())
+    }
+
+    #[test]
+    fn mixed_pictures_have_mixed_classes() -> Result<()> {
+        let images = Images { pixels: vec![0, 100, 200], size: [1, 1, 1] };
+        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let set = Arc::new(ImageSet::new(images, vec![0, 1, 2], names, &[UNIT])?);
+        let mix = Mix { mixup: Some(Mixup::default()), cutmix: None };
+        let prepared = Prepared::new(set, &[UNIT], |example, _| Ok(example))?.mixed(mix)?;
+        let mixed = |indices: &[usize], seed| -> Result<[Vec<Vec<f32>>; 2]> {
+            let batch = prepared.batch(indices, Random::new(seed))?;
+            Ok([batch.inputs.flatten_from(1)?.to_vec2()?, batch.targets.to_vec2()?])
+        };
+        let [inputs, targets] = mixed(&[2, 0, 1], 7)?;
+        let share = targets[0][2];
+        assert!(share > 0.0 && share < 1.0);
+        assert_eq!(targets, [[0.0, 1.0 - share, share], [share, 0.0, 1.0 - share], [1.0 - share, share, 0.0]]);
+        assert_eq!(inputs[1], [(1.0 - share) * (200.0 / 255.0)]);
+        assert_eq!(mixed(&[2, 0, 1], 7)?[1], targets);
+        // Another epoch's place, or another batch of this one, is mixed otherwise.
+        assert_ne!(mixed(&[2, 0, 1], 8)?[1][0][2], share);
+        assert_ne!(mixed(&[0, 1], 7)?[1][0][0], share);
+        let masks = Prepared::new(Arc::new(Masks), &[UNIT], |example, _| Ok(example))?.mixed(mix)?;
+        let error = masks.batch(&[0, 1], Random::new(0)).expect_err("masks").to_string();
+        assert!(error.contains("only pictures with a class each are mixed"), "{error}");
+        let no_alpha = Mix { mixup: Some(Mixup { alpha: 0.0 }), cutmix: None };
+        assert!(prepared.mixed(no_alpha).is_err());
         Ok(())
     }
 

@@ -64,7 +64,8 @@ impl Outcome {
         })
     }
 
-    /// Mean cross-entropy of `logits` `[B, C, …]` against class indices `targets` `[B, …]`.
+    /// Mean cross-entropy of `logits` `[B, C, …]` against class indices `targets` `[B, …]`, or against shares of the classes
+    /// of the logits' shape and type, of which the largest counts as the answer.
     ///
     /// # Errors
     /// If the shapes do not fit each other.
@@ -79,7 +80,7 @@ impl Outcome {
     pub fn classification_with(logits: &Tensor, targets: &Tensor, options: CrossEntropy<'_>) -> Result<Self> {
         let places = if logits.rank() == 2 { Places::One } else { Places::Many };
         let loss = cross_entropy(logits, targets, options)?;
-        Self::decided(loss, logits, targets, places)
+        Self::decided(loss, logits, &answers(targets)?, places)
     }
 
     /// Mean cross-entropy of `logits` `[B, C, …]` against the classes of places, `targets` `[B, …]`. Those whose target
@@ -92,26 +93,31 @@ impl Outcome {
         Self::decided(cross_entropy(logits, targets, options)?, logits, targets, Places::Scene { ignore })
     }
 
-    /// Mean binary cross-entropy of the logits `[B, 1]` of class 1 against class indices `targets` `[B]`, 0 or 1.
+    /// Mean binary cross-entropy of the logits `[B, 1]` of class 1 against class indices `targets` `[B]`, 0 or 1, or against
+    /// shares of the two classes `[B, 2]`, of which the larger counts as the answer.
     ///
     /// # Errors
     /// If the shapes do not fit each other, or a target is neither 0 nor 1.
     pub fn binary(logits: &Tensor, targets: &Tensor) -> Result<Self> {
         let (batch, _) = logits.dims2()?;
         ensure!(
-            logits.dims() == [targets.elem_count(), 1] && targets.rank() == 1,
-            "Outcome: binary targets [B] need logits [B, 1], got {:?} and {:?}",
+            logits.dims() == [batch, 1] && (targets.dims() == [batch] || targets.dims() == [batch, 2]),
+            "Outcome: binary targets [B] or [B, 2] need logits [B, 1], got {:?} and {:?}",
             targets.dims(),
             logits.dims()
         );
+        let (shares, targets) = match targets.rank() {
+            1 => (targets.clone(), targets.clone()),
+            _ => (targets.narrow(1, 1, 1)?.squeeze(1)?, answers(targets)?),
+        };
         let classes: Vec<u32> = targets.to_dtype(DType::U32)?.to_vec1()?;
         let strange = classes.iter().find(|&&class| class > 1);
         ensure!(strange.is_none(), "Outcome: a binary target must be 0 or 1, got {strange:?}");
-        let answers = targets.to_dtype(logits.dtype())?;
-        let loss = bce_with_logits(&reshape(logits, batch)?, &answers, Reduction::Mean)?;
+        let shares = shares.to_dtype(logits.dtype())?;
+        let loss = bce_with_logits(&reshape(logits, batch)?, &shares, Reduction::Mean)?;
         // The softmax of 0 and a logit is the logit's sigmoid.
         let rows = logits.detach();
-        Self::decided(loss, &Tensor::cat(&[&rows.zeros_like()?, &rows], 1)?, targets, Places::One)
+        Self::decided(loss, &Tensor::cat(&[&rows.zeros_like()?, &rows], 1)?, &targets, Places::One)
     }
 
     /// The same decisions, learnt from another loss: one that counts auxiliary heads, say.
@@ -160,6 +166,11 @@ impl Outcome {
     pub(super) fn counts(&self) -> &Counts {
         &self.counts
     }
+}
+
+/// The classes that targets name; of shares `[B, C, …]` the class with the largest.
+fn answers(targets: &Tensor) -> Result<Tensor> {
+    if targets.dtype().is_float() { targets.detach().argmax(1) } else { Ok(targets.clone()) }
 }
 
 /// Between fewer classes nobody asks for the best five.
@@ -246,6 +257,32 @@ mod tests {
         let error =
             Outcome::new(Tensor::new(&[1f32, 2.0], &Device::Cpu)?, 2).expect_err("two losses").to_string();
         assert!(error.contains("a single number, got shape [2]"), "{error}");
+        Ok(())
+    }
+
+    /// Shares of 1 are labels, and of others the loss is the mean by the shares.
+    #[test]
+    fn shares_of_classes_are_learnt_from() -> Result<()> {
+        let logits = Tensor::new(&[[0.5f32, 2.0], [1.0, -1.0]], &Device::Cpu)?;
+        let loss = |targets: &Tensor| Outcome::classification(&logits, targets)?.loss_value();
+        let all = |class: u32| Tensor::new(&[class, class], &Device::Cpu);
+        let (first, second) = (loss(&all(0)?)?, loss(&all(1)?)?);
+        let mixed = Tensor::new(&[[0.25f32, 0.75], [0.25, 0.75]], &Device::Cpu)?;
+        assert!((loss(&mixed)? - (0.25 * first + 0.75 * second)).abs() < 1e-6);
+        let outcome = Outcome::classification(&logits, &mixed)?;
+        let mut decided = Vec::new();
+        let decisions = outcome.decisions().expect("a classifier decides");
+        decisions.each(|decision, _| {
+            decided.push((decision.target, decision.predicted));
+            Ok(())
+        })?;
+        assert_eq!(decided, [(1, 1), (1, 0)]);
+
+        let logit = Tensor::new(&[[0.5f32], [-1.0]], &Device::Cpu)?;
+        let loss = |targets: &Tensor| Outcome::binary(&logit, targets)?.loss_value();
+        let (first, second) = (loss(&all(0)?)?, loss(&all(1)?)?);
+        assert!((loss(&mixed)? - (0.25 * first + 0.75 * second)).abs() < 1e-6);
+        assert!(Outcome::binary(&logit, &Tensor::new(&[[0.5f32; 3]; 2], &Device::Cpu)?).is_err());
         Ok(())
     }
 
