@@ -2,6 +2,7 @@
 //!
 //! The sides take turns, so that a machine that slows down or is shared slows all; ratios are taken round by round.
 
+mod loader;
 mod machine;
 mod models;
 mod ops;
@@ -22,6 +23,8 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    /// Photos read and augmented; what the loader adds to an epoch
+    Loader(loader::Args),
     /// Whole models: inference, training steps, peak memory, cold start
     Models(models::Args),
     /// Steps of optimisers over the parameters of a whole model
@@ -34,6 +37,7 @@ enum What {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.what {
+        What::Loader(args) => loader::run(args),
         What::Models(args) => models::run(args),
         What::Ops(args) => ops::run(args),
         What::Optimizers(args) => optimizers::run(args),

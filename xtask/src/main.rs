@@ -3,6 +3,7 @@
 //! Progress and remarks go to standard error, results to standard output. Exit codes: 0 done, 1 failed, 2 wrong
 //! usage, 130 interrupted.
 
+mod augment;
 mod bench;
 mod build;
 mod check;
@@ -72,6 +73,8 @@ enum Command {
     Sweep(sweep::Args),
     /// Measure loss and accuracy on a data set's test part
     Eval(eval::Args),
+    /// Show what augmentations make of photos
+    Augment(augment::Args),
     /// Ask a trained model: what pictures show, how a text goes on
     Predict(predict::Args),
     /// Show where in a picture a model looked for its answer
@@ -134,6 +137,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Sweep(args) => return sweep::run(&args),
         Command::List(args) => list::run(&args),
         Command::Schedule(args) => schedule::run(&args),
+        Command::Augment(args) => augment::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Explain(args) => explain::run(&args),

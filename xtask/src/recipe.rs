@@ -505,6 +505,13 @@ mod tests {
             ("data.fraction=2.0", "data.fraction must be in (0, 1], got 2"),
             ("data.mean=[0.5]", "data.mean and data.std"),
             ("augment={flip={probability=2.0}}", "probability must be in [0, 1]"),
+            ("augment.affine.shear=[0.0, 95.0]", "shear must be two angles in [0, 90), got [0.0, 95.0]"),
+            ("augment.elastic.sigma=0.0", "sigma must be in (0, 100], got 0"),
+            ("augment.rand_augment.magnitude=31", "magnitude must be in [0, 30], got 31"),
+            ("augment.rand_augment.magnitud=3", "did you mean `magnitude`"),
+            ("augment.blur.kernel=4", "kernel must be odd and at most 1023, got 4"),
+            ("augment.erasing.fill=white", "unknown value `white`"),
+            ("augment.mixup.alpha=0.0", "alpha must be in (0, 1000], got 0"),
             ("train.freeze=layer4", "until=layer4"),
             ("train.backbone_lr=-1.0", "train.backbone_lr must be 0 or more"),
             ("model.padding=same", "model.padding is an option of `mobilenet_v2`"),
@@ -514,6 +521,13 @@ mod tests {
             let error = complaint(SMALL, &[set]);
             assert!(error.contains(part), "{set}: {error}");
         }
+    }
+
+    #[test]
+    fn masks_are_not_mixed() {
+        let text = "[model]\nname = \"fcn_mobilenet_v2\"\n[data]\nname = \"camvid\"\n";
+        let error = complaint(text, &["augment.cutmix.alpha=1.0"]);
+        assert!(error.contains("augment.mixup and augment.cutmix mix classes; camvid has masks"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | module | holds |
 //! | --- | --- |
-//! | [`augment`] | more pictures of those that there are: crops, flips, rotations, colours |
+//! | [`augment`] | more pictures of those that there are: crops, flips, maps, colours, mixtures |
 //! | [`data`] | data sets and how they become batches |
 //! | [`optim`] | [`Optimizer`], its [`Rule`]s with PyTorch's numbers, groups of parameters by [`Scale`] |
 //! | [`schedule`] | [`Schedule`]: warm-up, then a [`Decay`]: the learning rate of each step |

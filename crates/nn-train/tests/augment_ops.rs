@@ -38,7 +38,8 @@ struct Golden {
 impl Golden {
     fn read() -> Result<Self> {
         let path = Path::new(GOLDEN);
-        let about = nn_core::weights::safetensors::metadata(path)?.remove("about").expect("its maker wrote it");
+        let about =
+            nn_core::weights::safetensors::metadata(path)?.remove("about").expect("its maker wrote it");
         let about = serde_json::from_str(&about).expect("parameters");
         Ok(Self { tensors: nn_core::weights::safetensors::read(path)?, about })
     }
@@ -91,9 +92,8 @@ fn pictures_bend_as_torchvisions_do() -> Result<()> {
     let picture = golden.image("picture")?;
     let [_, h, w] = picture.size();
     let field = golden.floats("displacement")?;
-    let in_pixels = |values: &[f32], side: usize| -> Vec<f32> {
-        values.iter().map(|v| v * side as f32 / 2.0).collect()
-    };
+    let in_pixels =
+        |values: &[f32], side: usize| -> Vec<f32> { values.iter().map(|v| v * side as f32 / 2.0).collect() };
     let (dx, dy) = (in_pixels(&field[..h * w], w), in_pixels(&field[h * w..], h));
     for (interpolation, filter) in FILTERS {
         let bent = elastic(&picture, [&dx, &dy], interpolation, 0)?;

@@ -90,8 +90,15 @@ impl Picture {
 
     /// The bytes channel by channel, `[C, H, W]`, row-major.
     pub fn planes(&self) -> Vec<u8> {
-        let c = self.channels.count();
-        (0..c).flat_map(|channel| self.pixels.iter().skip(channel).step_by(c).copied()).collect()
+        let mut planes = self.pixels.clone();
+        if self.channels == Channels::Rgb {
+            let (red, rest) = planes.split_at_mut(self.pixels.len() / 3);
+            let (green, blue) = rest.split_at_mut(self.pixels.len() / 3);
+            for (((rgb, r), g), b) in self.pixels.as_chunks::<3>().0.iter().zip(red).zip(green).zip(blue) {
+                [*r, *g, *b] = *rgb;
+            }
+        }
+        planes
     }
 
     /// `[C, H, W]` in [0, 1], `f32` on the CPU.

@@ -95,6 +95,24 @@ fn rare_classes_are_met_as_often_as_common_ones() {
 }
 
 #[test]
+fn augmentations_are_shown_and_mixed_classes_learned() {
+    let dir = folder();
+    pictures(&dir.path().join("greys"), &[("dark", [60, 60, 60]), ("light", [250, 250, 250])]);
+    call(dir.path(), "augment greys/dark/1.png greys/light/2.png --size 32 --draws 3").ok();
+    let page = fs::read_to_string(dir.path().join("augment.html")).expect("a page");
+    assert!(page.contains("elastic = {") && page.contains("cutmix = {"));
+    assert_eq!(page.matches("<img ").count() % 3, 0);
+    call(dir.path(), "augment greys/dark/1.png --line blur={} --out blur.html").ok();
+    call(dir.path(), "augment greys/dark/1.png --line blurr={}").fails(&["unknown key `blurr`", "`blur`"]);
+    call(dir.path(), "augment greys/dark/1.png --line blur={kernel=2}").fails(&["kernel must be odd"]);
+    call(dir.path(), "augment nowhere.png").fails(&["nowhere.png"]);
+    let train = "train cifar_resnet20-cifar10 --data folder --data-dir greys --batch-size 9 --epochs 1 --json --out run";
+    let mixed = "--set augment.mixup.alpha=0.4 --set augment.cutmix={} --set augment.rand_augment={}";
+    let told = call(dir.path(), &format!("{train} {mixed}")).ok().json();
+    assert!(told["summary"]["best"]["train"]["accuracy"].as_f64().is_some(), "{told}");
+}
+
+#[test]
 fn scenes_are_learned_and_shown_beside_the_truth() {
     let dir = folder();
     let scenes = dir.path().join("camvid");

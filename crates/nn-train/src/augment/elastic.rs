@@ -66,7 +66,12 @@ impl Elastic {
 ///
 /// # Errors
 /// If there is not one displacement a pixel.
-pub fn elastic(image: &Image, [dx, dy]: [&[f32]; 2], interpolation: Interpolation, fill: u8) -> Result<Image> {
+pub fn elastic(
+    image: &Image,
+    [dx, dy]: [&[f32]; 2],
+    interpolation: Interpolation,
+    fill: u8,
+) -> Result<Image> {
     let [c, h, w] = image.size();
     let area = h * w;
     ensure!(
@@ -113,7 +118,8 @@ mod tests {
         let (dx, dy) = ([1.0, 0.5, 0.25, 0.75], [0.0; 4]);
         assert_eq!(elastic(&image, [&dx, &dy], Interpolation::Bilinear, 0)?.pixels(), [100, 150, 162, 12]);
         assert_eq!(elastic(&image, [&dx, &dy], Interpolation::Nearest, 9)?.pixels(), [100, 200, 200, 9]);
-        let error = elastic(&image, [&dx, &dy[..3]], Interpolation::Nearest, 9).expect_err("three").to_string();
+        let error =
+            elastic(&image, [&dx, &dy[..3]], Interpolation::Nearest, 9).expect_err("three").to_string();
         assert!(error.contains("1×4 pixels need as many displacements, got 4 and 3"), "{error}");
         Ok(())
     }

@@ -125,13 +125,13 @@ mod tests {
         let erased = |erasing: RandomErasing, n: u64| erasing.apply(example.clone(), Random::new(0).nth(n));
         let mut shares = Vec::new();
         for n in 0..200 {
-            let seen = erased(RandomErasing { fill: Fill::Black, probability: 1.0, ..Default::default() }, n)?;
+            let seen =
+                erased(RandomErasing { fill: Fill::Black, probability: 1.0, ..Default::default() }, n)?;
             let gone: Vec<usize> = (0..400).filter(|&at| seen.image.pixels()[at] == 0).collect();
             assert!(gone.iter().all(|&at| seen.image.pixels()[400 + at] == 0));
             let (rows, columns) = (gone.iter().map(|at| at / 20), gone.iter().map(|at| at % 20));
             let side = |min: Option<usize>, max: Option<usize>| max.unwrap_or(0) + 1 - min.unwrap_or(0);
-            let rectangle =
-                side(rows.clone().min(), rows.max()) * side(columns.clone().min(), columns.max());
+            let rectangle = side(rows.clone().min(), rows.max()) * side(columns.clone().min(), columns.max());
             assert_eq!(rectangle, gone.len(), "{n}");
             shares.push(gone.len() as f64 / 400.0);
         }

@@ -71,7 +71,10 @@ mod tests {
         let image = Image::new(vec![100, 0, 200, 10, 50, 255], [3, 1, 2])?;
         let example = Example { image, target: Target::Class(0) };
         let always = RandomGrey { probability: 1.0 };
-        assert_eq!(always.apply(example.clone(), Random::new(0))?.image.pixels(), [153, 35, 153, 35, 153, 35]);
+        assert_eq!(
+            always.apply(example.clone(), Random::new(0))?.image.pixels(),
+            [153, 35, 153, 35, 153, 35]
+        );
         assert_eq!(RandomGrey { probability: 0.0 }.apply(example.clone(), Random::new(0))?, example);
         assert_eq!(always.apply(masked([2, 2]), Random::new(0))?, masked([2, 2]));
         let error = grey(&mut Image::new(vec![0; 2], [2, 1, 1])?).expect_err("two channels").to_string();

@@ -59,7 +59,8 @@ impl Mix {
     /// # Errors
     /// If a number is out of its range.
     pub fn check(&self) -> Result<()> {
-        let alphas = [("Mixup", self.mixup.map(|mix| mix.alpha)), ("Cutmix", self.cutmix.map(|mix| mix.alpha))];
+        let alphas =
+            [("Mixup", self.mixup.map(|mix| mix.alpha)), ("Cutmix", self.cutmix.map(|mix| mix.alpha))];
         for (who, alpha) in alphas {
             let alpha = alpha.unwrap_or(1.0);
             ensure!(alpha > 0.0 && alpha <= 1e3, "{who}: alpha must be in (0, 1000], got {alpha}");
@@ -222,7 +223,9 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         for alpha in [0.0, -1.0, f64::NAN, 1e4] {
             let mix = Mix { mixup: Some(Mixup { alpha }), cutmix: None };
-            assert!(mix.check().expect_err("refused").to_string().contains("Mixup: alpha must be in (0, 1000]"));
+            assert!(
+                mix.check().expect_err("refused").to_string().contains("Mixup: alpha must be in (0, 1000]")
+            );
         }
         let half = Mixing::Mean(0.5);
         assert!(half.apply(&mut [0.0; 5], [1, 1, 2], &[0, 1], 2).is_err());

@@ -185,8 +185,12 @@ fn middle(outer: usize, inner: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use candle_core::Tensor;
+
     use super::*;
-    use crate::data::{Image, Target};
+    use crate::data::{Image, ImageSet, Images, Loader, LoaderConfig, Normalise, Order, Prepared, Target};
 
     /// A picture whose mask says the same as its one channel.
     pub(super) fn masked(size: [usize; 2]) -> Example {
@@ -225,6 +229,34 @@ mod tests {
         assert_ne!(one, run(Random::new(2))?);
         // Nothing to do but to fit.
         assert_eq!(Augment::default().apply(example.clone(), fit, Random::new(1))?, fit.apply(example)?);
+        Ok(())
+    }
+
+    #[test]
+    fn batches_do_not_depend_on_the_number_of_workers() -> Result<()> {
+        let pixels = (0..11 * 3 * 20 * 22).map(|i| (i * 7 % 253) as u8).collect();
+        let classes = ["a", "b"].map(str::to_owned).to_vec();
+        let unit = [Normalise { mean: 0.0, std: 1.0 }; 3];
+        let labels = (0..11).map(|i| i % 2).collect();
+        let images = Images { pixels, size: [3, 20, 22] };
+        let set = Arc::new(ImageSet::new(images, labels, classes, &unit)?);
+        let fit = Fit { size: [16, 12], fraction: 1.0, ..Fit::default() };
+        let prepare = move |example, random| everything().apply(example, fit, random);
+        let prepared = Arc::new(Prepared::new(set, &unit, prepare)?.mixed(everything().mix())?);
+        let epoch = |workers, n| -> Result<Vec<[Vec<f32>; 2]>> {
+            let config = LoaderConfig { batch_size: 2, order: Order::Shuffled, workers, prefetch: 3 };
+            let loader = Loader::new(Arc::clone(&prepared), config, Random::new(5))?;
+            let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
+            loader
+                .epoch(n)
+                .map(|batch| batch.and_then(|b| Ok([flat(&b.inputs)?, flat(&b.targets)?])))
+                .collect()
+        };
+        let one = epoch(1, 3)?;
+        for workers in [2, 3, 6] {
+            assert_eq!(epoch(workers, 3)?, one, "{workers}");
+        }
+        assert_ne!(epoch(1, 4)?, one);
         Ok(())
     }
 
@@ -269,15 +301,24 @@ mod tests {
                 "shear must be two angles in [0, 90)",
             ),
             (
-                Augment { affine: Some(RandomAffine { translate: [0.0, 1.5], ..Default::default() }), ..good },
+                Augment {
+                    affine: Some(RandomAffine { translate: [0.0, 1.5], ..Default::default() }),
+                    ..good
+                },
                 "translate must be two shares in [0, 1]",
             ),
             (
                 Augment { affine: Some(RandomAffine { degrees: 200.0, ..Default::default() }), ..good },
                 "RandomAffine: degrees must be in [0, 180]",
             ),
-            (Augment { elastic: Some(Elastic { alpha: -1.0, sigma: 1.0 }), ..good }, "alpha must be 0 or more"),
-            (Augment { elastic: Some(Elastic { alpha: 1.0, sigma: 0.0 }), ..good }, "sigma must be in (0, 100]"),
+            (
+                Augment { elastic: Some(Elastic { alpha: -1.0, sigma: 1.0 }), ..good },
+                "alpha must be 0 or more",
+            ),
+            (
+                Augment { elastic: Some(Elastic { alpha: 1.0, sigma: 0.0 }), ..good },
+                "sigma must be in (0, 100]",
+            ),
             (
                 Augment { rand_augment: Some(RandAugment { magnitude: 31, ..Default::default() }), ..good },
                 "magnitude must be in [0, 30], got 31",

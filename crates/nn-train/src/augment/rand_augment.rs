@@ -46,7 +46,10 @@ impl RandAugment {
             operations <= MAX_OPERATIONS,
             "RandAugment: operations must be at most {MAX_OPERATIONS}, got {operations}"
         );
-        ensure!(magnitude <= STRONGEST, "RandAugment: magnitude must be in [0, {STRONGEST}], got {magnitude}");
+        ensure!(
+            magnitude <= STRONGEST,
+            "RandAugment: magnitude must be in [0, {STRONGEST}], got {magnitude}"
+        );
         Ok(())
     }
 
@@ -131,7 +134,9 @@ impl Operation {
             Self::TranslateY => up_to(150.0 / 331.0 * h as f64),
             Self::Rotate => up_to(30.0),
             Self::Brightness | Self::Color | Self::Contrast | Self::Sharpness => up_to(0.9),
-            Self::Posterize => f64::from((8.0 - magnitude as f32 / (STRONGEST as f32 / 4.0)).round_ties_even()),
+            Self::Posterize => {
+                f64::from((8.0 - magnitude as f32 / (STRONGEST as f32 / 4.0)).round_ties_even())
+            }
             Self::Solarize => f64::from(between([1.0, 0.0], magnitude)),
         }
     }
@@ -140,7 +145,8 @@ impl Operation {
     pub fn has_two_ways(self) -> bool {
         use Operation::{Brightness, Color, Contrast, Rotate, Sharpness};
         use Operation::{ShearX, ShearY, TranslateX, TranslateY};
-        [ShearX, ShearY, TranslateX, TranslateY, Rotate, Brightness, Color, Contrast, Sharpness].contains(&self)
+        [ShearX, ShearY, TranslateX, TranslateY, Rotate, Brightness, Color, Contrast, Sharpness]
+            .contains(&self)
     }
 
     /// The example, changed by a strength as [`Operation::strength`] gives it. A mask moves with its picture and has no

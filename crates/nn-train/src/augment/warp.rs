@@ -89,7 +89,8 @@ impl Matrix {
             let (dx, dy) = (x - 0.5 - left, y - 0.5 - top);
             // At the edge a pixel stands for its missing neighbour.
             let near = |v: f64, side: usize| (v.max(0.0) as usize).min(side - 1);
-            let (columns, rows) = ([left, left + 1.0].map(|v| near(v, w)), [top, top + 1.0].map(|v| near(v, h)));
+            let (columns, rows) =
+                ([left, left + 1.0].map(|v| near(v, w)), [top, top + 1.0].map(|v| near(v, h)));
             for (plane, out) in image.planes().zip(pixels.chunks_exact_mut(area)) {
                 let [upper, lower] = rows.map(|row| {
                     let [left, right] = columns.map(|column| f64::from(plane[row * w + column]));

@@ -147,7 +147,9 @@ impl Targets {
         match self {
             Self::None => Ok(Vec::new()),
             Self::Classes(all) => Ok(all),
-            Self::Masks(_) => candle_core::bail!("Prepared: only pictures with a class each are mixed, got masks"),
+            Self::Masks(_) => {
+                candle_core::bail!("Prepared: only pictures with a class each are mixed, got masks")
+            }
         }
     }
 
@@ -242,10 +244,10 @@ mod tests {
             Ok([batch.inputs.flatten_from(1)?.to_vec2()?, batch.targets.to_vec2()?])
         };
         let [inputs, targets] = mixed(&[2, 0, 1], 7)?;
-        let share = targets[0][2];
-        assert!(share > 0.0 && share < 1.0);
-        assert_eq!(targets, [[0.0, 1.0 - share, share], [share, 0.0, 1.0 - share], [1.0 - share, share, 0.0]]);
-        assert_eq!(inputs[1], [(1.0 - share) * (200.0 / 255.0)]);
+        let [rest, share] = [targets[0][1], targets[0][2]];
+        assert!(share > 0.0 && share < 1.0 && (share + rest - 1.0).abs() < 1e-6);
+        assert_eq!(targets, [[0.0, rest, share], [share, 0.0, rest], [rest, share, 0.0]]);
+        assert_eq!(inputs[1], [rest * (200.0 / 255.0)]);
         assert_eq!(mixed(&[2, 0, 1], 7)?[1], targets);
         // Another epoch's place, or another batch of this one, is mixed otherwise.
         assert_ne!(mixed(&[2, 0, 1], 8)?[1][0][2], share);

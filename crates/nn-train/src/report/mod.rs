@@ -7,6 +7,7 @@ mod panel;
 mod png;
 mod rate_curve;
 mod scene;
+mod sheet;
 mod text;
 
 use std::fmt::Write;
@@ -25,6 +26,7 @@ pub use self::lr_curve::write_lr_curve;
 pub use self::panel::{Content, Panel};
 pub use self::rate_curve::write_rate_curve;
 pub use self::scene::Scene;
+pub use self::sheet::{PictureRow, write_pictures};
 
 /// A picture the model was wrong about, or is to be shown for another reason.
 #[derive(Clone, Debug)]

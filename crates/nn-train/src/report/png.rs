@@ -9,6 +9,8 @@ use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc};
 use nn_core::ensure;
 
+use crate::data::Image;
+
 /// A picture of `[H, W]`, `[1, H, W]` (grey) or `[3, H, W]` (red, green, blue) from the smallest number, black, to
 /// the largest, white.
 ///
@@ -29,8 +31,20 @@ pub(super) fn data_uri(pixels: &Tensor) -> Result<String> {
         values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), &v| (lo.min(v), hi.max(v)));
     let scale = if hi > lo { 255.0 / (hi - lo) } else { 0.0 };
     let bytes: Vec<u8> = values.iter().map(|v| ((v - lo) * scale).round() as u8).collect();
-    let png = encode(&bytes, width, height, channels)?;
-    Ok(format!("data:image/png;base64,{}", base64(&png)))
+    Ok(uri(&encode(&bytes, width, height, channels)?))
+}
+
+/// A picture of one channel or three as it is.
+pub(super) fn image_uri(image: &Image) -> Result<String> {
+    let [channels, height, width] = image.size();
+    let area = height * width;
+    let pixel = |at: usize| image.planes().map(move |plane| plane[at]);
+    let bytes: Vec<u8> = (0..area).flat_map(pixel).collect(); // H·W·C
+    Ok(uri(&encode(&bytes, width, height, channels)?))
+}
+
+fn uri(png: &[u8]) -> String {
+    format!("data:image/png;base64,{}", base64(png))
 }
 
 fn encode(bytes: &[u8], width: usize, height: usize, channels: usize) -> io::Result<Vec<u8>> {

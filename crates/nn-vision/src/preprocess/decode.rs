@@ -37,7 +37,8 @@ impl Picture {
         let file = File::open(path).map_err(|e| named(&e))?;
         let about = file.metadata().map_err(|e| named(&e))?;
         ensure!(about.is_file(), "{}: not a file", path.display());
-        let mut bytes = Vec::new();
+        // Room for the byte that tells the end as well; a length that is wrong costs nothing but time.
+        let mut bytes = Vec::with_capacity(about.len().min(MAX_FILE_BYTES) as usize + 1);
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| named(&e))?;
         let whole = bytes.len() as u64 <= MAX_FILE_BYTES;
         ensure!(whole, "{}: a picture file has at most {MAX_FILE_BYTES} bytes", path.display());
