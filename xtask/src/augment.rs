@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let names = args.photos.iter().map(|path| path.display().to_string()).collect();
     let photos = Arc::new(Photos { images: photos, names, len: usize::from(args.draws) });
     let own: Vec<&str> = args.lines.iter().map(String::as_str).collect();
-    let lines = if own.is_empty() { LINES } else { &own };
+    let lines = if own.is_empty() { LINES } else { own.as_slice() };
     let rows = lines.iter().map(|line| row(line, args, Arc::clone(&photos))).collect::<Result<Vec<_>>>()?;
     report::write_pictures(&args.out, "Augmentations", &rows)?;
     output::note(format_args!("written to {}", args.out.display()));

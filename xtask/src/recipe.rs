@@ -317,6 +317,8 @@ fn explain<T>(place: &str, message: &str) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use nn_train::augment::Augment;
+
     use super::*;
     use crate::data::DataName;
     use crate::task::Pictures;
@@ -521,6 +523,27 @@ mod tests {
             let error = complaint(SMALL, &[set]);
             assert!(error.contains(part), "{set}: {error}");
         }
+    }
+
+    /// With all its keys, and values that would do.
+    #[test]
+    fn every_augmentation_stands_in_a_recipe() -> Result<()> {
+        let (_, text) = find("mobilenet_v2-hymenoptera")?;
+        let names =
+            "resized_crop affine elastic crop flip rand_augment jitter grey blur erasing mixup cutmix";
+        let lines: String = names.split(' ').map(|name| format!("{name} = {{}}\n")).collect();
+        let all: Augment = toml::from_str(&format!("{lines}rotation.degrees = 1.0\n"))?;
+        let table = Table::try_from(all)?;
+        assert_eq!(table.len(), 13);
+        for (name, keys) in &table {
+            let begin = format!("{name} =");
+            let line = text.lines().map(|line| line.trim_start_matches("# ")).find(|l| l.starts_with(&begin));
+            let line = line.unwrap_or_else(|| panic!("no line for {name}"));
+            toml::from_str::<Augment>(line)?.check()?;
+            let keys = keys.as_table().expect("a table").keys();
+            keys.for_each(|key| assert!(line.contains(&format!("{key} =")), "{name}: no {key}"));
+        }
+        Ok(())
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::data::Example;
 /// The picture moved by up to `padding` pixels in each direction; what comes in from beyond it is black, in a mask
 /// "not known". torchvision's `RandomCrop(size, padding)` for pictures of that size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct RandomCrop {
     /// Pixels.
     pub padding: u32,

@@ -11,7 +11,7 @@ use crate::data::Example;
 
 /// Mirrored with a probability.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct HorizontalFlip {
     /// In [0, 1].
     pub probability: f64,

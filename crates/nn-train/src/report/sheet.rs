@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use candle_core::Result;
 use nn_core::ensure;
 
 use super::text::escape;
@@ -29,7 +28,7 @@ pub fn write_pictures(file: &Path, title: &str, rows: &[PictureRow]) -> Result<(
     nn_core::atomic_file::write(file, |w| w.write_all(html.as_bytes())).map_err(TrainError::io(file))
 }
 
-fn html(title: &str, rows: &[PictureRow]) -> Result<String> {
+fn html(title: &str, rows: &[PictureRow]) -> candle_core::Result<String> {
     let mut html = page(title);
     for PictureRow { title, pictures } in rows {
         let _ = writeln!(html, "<h2 class=\"row\">{}</h2>\n<div class=\"pictures\">", escape(title));
@@ -49,6 +48,8 @@ fn html(title: &str, rows: &[PictureRow]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Result;
+
     use super::*;
 
     #[test]
