@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 
 use crate::data::DataName;
 use crate::failure::{self, Advise, failed};
-use crate::recipe::{self, Recipe};
+use crate::recipe::Recipe;
 use crate::{eval, lr_find, predict, schedule, train};
 
 use self::adding::Adding;
