@@ -519,7 +519,7 @@ mod tests {
         let test = two.source(Part::Test)?;
         assert_eq!((test.class(0), test.class(1), test.len()), (Some(2), Some(1), 2));
         assert_eq!(test.example(0)?.target, Target::Class(2));
-        let error = plan(&["val.csv", "all.csv"]).source(Part::Test).expect_err("no ants");
+        let error = plan(&["val.csv", "all.csv"]).source(Part::Test).err().expect("no ants");
         let error = crate::failure::report(&error);
         assert!(error.contains("there is no class ant among bee, wasp"), "{error}");
         Ok(())

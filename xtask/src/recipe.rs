@@ -7,7 +7,7 @@ mod setting;
 mod train;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use nn_train::{Cadence, FitConfig, Rule, Schedule};

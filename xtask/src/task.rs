@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 
 use crate::data::DataName;
 use crate::failure::{self, Advise, failed};
-use crate::recipe::{self, Recipe};
+use crate::recipe::Recipe;
 use crate::{eval, lr_find, predict, schedule, train};
 
 use self::adding::Adding;
@@ -62,7 +62,7 @@ pub(crate) trait Task: Sized + 'static {
     type Model: Serialize + DeserializeOwned;
     /// The table `[data]`.
     type Data: Default + Serialize + DeserializeOwned;
-    /// The table `[augment]`: [`recipe::Nothing`] for most.
+    /// The table `[augment]`: [`crate::recipe::Nothing`] for most.
     type Augment: Default + PartialEq + Serialize + DeserializeOwned;
     /// What the training data tell before there is a model: classes, a vocabulary, a scale. It is kept in the run, so that
     /// nobody who asks the model needs the data.
