@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod check;
 mod convert;
+mod dashboard;
 mod data;
 mod device;
 mod diff;
@@ -27,6 +28,7 @@ mod overfit;
 mod plot;
 mod predict;
 mod progress;
+mod ranks;
 mod recipe;
 mod sanitize;
 mod schedule;
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
     match dispatch(Cli::parse().command) {
         Ok(code) => code,
         Err(error) if error.chain().any(|cause| cause.is::<output::Closed>()) => ExitCode::SUCCESS,
+        Err(error) if error.chain().any(|cause| cause.is::<ranks::Elsewhere>()) => ExitCode::FAILURE,
         Err(error) => {
             output::note(failure::report(&error).trim_end());
             ExitCode::FAILURE

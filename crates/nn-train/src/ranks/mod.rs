@@ -34,6 +34,12 @@ pub trait Ranks: Debug + Send + Sync {
     /// # Errors
     /// If the ranks cannot reach each other.
     fn sum(&self, values: &mut [f32]) -> Result<()>;
+
+    /// Ends this process and those that would wait for it, whatever they are at. For errors that one rank alone knows of,
+    /// outside [`fit()`](fn@crate::fit) and [`test()`](fn@crate::test), which tell the others themselves.
+    fn abort(&self) -> ! {
+        std::process::exit(1)
+    }
 }
 
 /// The one process there is.

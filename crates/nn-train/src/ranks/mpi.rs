@@ -10,6 +10,7 @@ use mpi::Threading;
 use mpi::collective::SystemOperation;
 use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
+use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives};
 use nn_core::ensure;
 
@@ -43,12 +44,6 @@ impl Mpi {
         // Neither is negative.
         let shard = Shard { index: world.rank() as usize, of: world.size() as usize };
         Ok(Self { universe: Mutex::new(universe), shard })
-    }
-
-    /// Ends the whole job, whatever its other processes are at. For errors that only one of them knows of, outside
-    /// [`fit()`](fn@crate::fit), which tells the others itself: they would wait forever for this one.
-    pub fn abort(&self) -> ! {
-        mpi::topology::SimpleCommunicator::world().abort(1)
     }
 }
 
@@ -90,6 +85,10 @@ impl Ranks for Mpi {
             world.all_reduce_into(&own[..], values, SystemOperation::sum());
         }
         Ok(())
+    }
+
+    fn abort(&self) -> ! {
+        SimpleCommunicator::world().abort(1)
     }
 }
 

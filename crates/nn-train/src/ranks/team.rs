@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Alone, Ranks};
 use crate::data::Shard;
-use crate::error::TrainError;
+use crate::error::{TrainError, bare};
 use crate::fit::Gathered;
 use crate::metrics::Metrics;
 
@@ -87,7 +87,10 @@ impl Team {
             return result;
         }
         self.parted = true;
-        let told = result.as_ref().map(drop).map_err(ToString::to_string);
+        let told = result.as_ref().map(drop).map_err(|error| match error {
+            TrainError::Candle(error) => bare(error),
+            error => error.to_string(),
+        });
         // Whether they hear it or not: the error that matters is this.
         let _ = serde_json::to_vec(&told).map(|told| self.ranks.gather(&told));
         result
@@ -128,7 +131,11 @@ impl Team {
     }
 
     /// `Σ share · tensor` over the ranks, in the shape of each variable; a tensor that is missing is 0.
-    fn means<'a>(&self, own: Vec<(&'a Var, Option<Tensor>)>, share: f64) -> candle_core::Result<Vec<(&'a Var, Tensor)>> {
+    fn means<'a>(
+        &self,
+        own: Vec<(&'a Var, Option<Tensor>)>,
+        share: f64,
+    ) -> candle_core::Result<Vec<(&'a Var, Tensor)>> {
         let mut means = Vec::with_capacity(own.len());
         let mut rest = &own[..];
         while !rest.is_empty() {
