@@ -28,6 +28,7 @@ pub(crate) struct Args {
 enum Feature {
     Cuda,
     Metal,
+    Mpi,
 }
 
 impl Feature {
@@ -35,6 +36,7 @@ impl Feature {
         match self {
             Self::Cuda => "cuda",
             Self::Metal => "metal",
+            Self::Mpi => "mpi",
         }
     }
 }

@@ -1,4 +1,7 @@
 //! `check`: what CI runs, in the order of how soon it can fail.
+//!
+//! Built with the feature `mpi`, it checks with that, training on several processes included: another set of features than
+//! its own would build every dependency a second time.
 
 use std::time::Instant;
 
@@ -6,7 +9,7 @@ use anyhow::Result;
 
 use crate::failure::Advise;
 use crate::workspace::{self, Cargo};
-use crate::{output, test, tidy};
+use crate::{output, tidy};
 
 /// A step: what it is called, and what it does.
 struct Step<'a> {
@@ -54,15 +57,19 @@ fn seconds(begin: Instant) -> String {
 }
 
 fn steps() -> Vec<Step<'static>> {
+    let features: &[&str] = if cfg!(feature = "mpi") { &["--features", "xtask/mpi"] } else { &[] };
     let cargo = |args: &[&'static str]| Work::Cargo(Cargo { args: args.to_vec(), environment: &[] });
     let deny = &[("RUSTDOCFLAGS", "-D warnings")];
-    let doc = Cargo { args: vec!["doc", "--release", "--workspace", "--no-deps"], environment: deny };
-    let clippy = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let doc = [&["doc", "--release", "--workspace", "--no-deps"], features].concat();
+    let doc = Cargo { args: doc, environment: deny };
+    let clippy = ["clippy", "--release", "--workspace", "--all-targets"];
+    let clippy = [&clippy[..], features, &["--", "-D", "warnings"]].concat();
+    let test = [&["test", "--release", "--workspace"], features].concat();
     vec![
         Step { name: "format", component: Some("rustfmt"), work: cargo(&["fmt", "--all", "--check"]) },
         Step { name: "tidy", component: None, work: Work::Tidy },
         Step { name: "clippy", component: Some("clippy"), work: cargo(&clippy) },
         Step { name: "documentation", component: None, work: Work::Cargo(doc) },
-        Step { name: "test", component: None, work: Work::Cargo(test::cargo(&[])) },
+        Step { name: "test", component: None, work: cargo(&test) },
     ]
 }

@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use nn_train::{LrCurve, LrPoint, LrRange, lr_find, report};
+use nn_train::{Alone, LrCurve, LrPoint, LrRange, Ranks, lr_find, report};
 use serde_json::json;
 
 use crate::options::Options;
@@ -53,7 +54,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 pub(crate) fn run_task<T: Task>(args: &Args, name: &str, text: &str) -> Result<ExitCode> {
     let range = LrRange { from: args.from, to: args.to, steps: args.steps, ..LrRange::default() };
     range.check().context("the rates cannot be tried")?;
-    let mut session = Session::<T>::start(session::resolve(name, text, &args.options)?)?;
+    let ranks: Arc<dyn Ranks> = Arc::new(Alone);
+    let mut session = Session::<T>::start(session::resolve(name, text, &args.options)?, &ranks)?;
     let title = session.title();
     note(format_args!("{title}: {} steps from {:e} to {:e}", range.steps, range.from, range.to));
     let stop = stop_on_interrupt()?;

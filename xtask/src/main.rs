@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod check;
 mod convert;
+mod dashboard;
 mod data;
 mod device;
 mod diff;
@@ -28,6 +29,7 @@ mod overfit;
 mod plot;
 mod predict;
 mod progress;
+mod ranks;
 mod recipe;
 mod sanitize;
 mod schedule;
@@ -112,6 +114,7 @@ fn main() -> ExitCode {
     match dispatch(Cli::parse().command) {
         Ok(code) => code,
         Err(error) if error.chain().any(|cause| cause.is::<output::Closed>()) => ExitCode::SUCCESS,
+        Err(error) if error.chain().any(|cause| cause.is::<ranks::Elsewhere>()) => ExitCode::FAILURE,
         Err(error) => {
             output::note(failure::report(&error).trim_end());
             ExitCode::FAILURE

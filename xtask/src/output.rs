@@ -4,6 +4,8 @@
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -20,8 +22,23 @@ impl Display for Closed {
 
 impl std::error::Error for Closed {}
 
+/// Whether this is a process that another one speaks for.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// From now on [`line()`] and [`note`] say nothing.
+pub(crate) fn silence() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
+fn is_silent() -> bool {
+    SILENT.load(Ordering::Relaxed)
+}
+
 /// Writes a line.
 pub(crate) fn line(text: impl Display) -> Result<()> {
+    if is_silent() {
+        return Ok(());
+    }
     let text = format!("{text}\n");
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -32,6 +49,25 @@ pub(crate) fn line(text: impl Display) -> Result<()> {
 
 /// Writes a line to standard error: progress and remarks. A reader that went away does not stop the work.
 pub(crate) fn note(text: impl Display) {
+    match &*NOTES.lock().unwrap_or_else(PoisonError::into_inner) {
+        _ if is_silent() => {}
+        Some(take) => take(text.to_string()),
+        None => alarm(text),
+    }
+}
+
+type Notes = Box<dyn Fn(String) + Send>;
+
+/// Who takes notes instead of standard error.
+static NOTES: Mutex<Option<Notes>> = Mutex::new(None);
+
+/// From now on `taker` gets what [`note`] is told: a dashboard has the terminal.
+pub(crate) fn divert(taker: Option<Notes>) {
+    *NOTES.lock().unwrap_or_else(PoisonError::into_inner) = taker;
+}
+
+/// Writes a line to standard error that must be read, even from a silent process.
+pub(crate) fn alarm(text: impl Display) {
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 

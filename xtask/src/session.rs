@@ -1,9 +1,11 @@
 //! A recipe made ready to train: data, model, optimiser; nothing is written.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use nn_core::ParamStore;
-use nn_train::data::Dataset;
-use nn_train::{Scale, Trainer};
+use nn_train::data::{Dataset, Shard};
+use nn_train::{Ranks, Scale, Trainer};
 
 use crate::failure::{Advise, failed};
 use crate::options::Options;
@@ -48,8 +50,8 @@ impl<T: Task> Session<T> {
     ///
     /// # Errors
     /// As [`Session::prepare`], and if the weights do not fit.
-    pub(crate) fn start(recipe: Recipe<T>) -> Result<Self> {
-        let session = Self::prepare(recipe)?;
+    pub(crate) fn start(recipe: Recipe<T>, ranks: &Arc<dyn Ranks>) -> Result<Self> {
+        let session = Self::prepare(recipe, ranks)?;
         if let Some(weights) = &session.recipe.train.weights {
             let started = session.model.start(&session.store, weights);
             started.context("cannot start from these weights")?;
@@ -61,14 +63,15 @@ impl<T: Task> Session<T> {
     ///
     /// # Errors
     /// If data are missing or not what they should be, or the model cannot be built.
-    pub(crate) fn prepare(recipe: Recipe<T>) -> Result<Self> {
+    pub(crate) fn prepare(recipe: Recipe<T>, ranks: &Arc<dyn Ranks>) -> Result<Self> {
         let Train { seed, decay, device, .. } = recipe.train;
         let device = device.open()?;
         let known = T::learn(&recipe)?;
-        let parts = Parts::open(&recipe, &known)?;
+        let parts = Parts::open(&recipe, &known, ranks.shard())?;
         let store = ParamStore::new(seed);
         let model = T::build(&recipe, &known, &store, &device)?;
         let mut trainer = Trainer::new(&store, recipe.fit_config())?;
+        trainer.join(Arc::clone(ranks));
         model.group(&recipe, &mut trainer)?;
         if decay == Decay::Weights {
             trainer.scale(Scale { weight_decay: 0.0, ..Scale::default() }, |_, var| var.rank() < 2)?;
@@ -95,6 +98,9 @@ impl<T: Task> Session<T> {
         let device = device.as_str().unwrap_or_default().to_owned();
         let threads = rayon::current_num_threads();
         let threads = format!("{threads} thread{}", if threads == 1 { "" } else { "s" });
+        let Shard { of, .. } = self.trainer.shard();
+        let batch = self.recipe.train.batch_size;
+        let ranks = format!("{of} processes, of each {batch} {} a step: {} in all", T::EXAMPLES, of * batch);
         let store = &self.store;
         let (trained, frozen) = (store.parameter_count(), store.frozen());
         let frozen: usize = frozen.iter().map(|(_, var)| var.elem_count()).sum();
@@ -102,7 +108,7 @@ impl<T: Task> Session<T> {
             0 => format!("{} parameters", count(trained)),
             _ => format!("{} of {} parameters are trained", count(trained), count(trained + frozen)),
         };
-        [
+        let facts = [
             ("model", format!("{model}, {trained}")),
             (
                 "data",
@@ -115,8 +121,8 @@ impl<T: Task> Session<T> {
             ),
             ("device", format!("{device}, {threads}")),
             ("seed", self.recipe.train.seed.to_string()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .to_vec()
+        ];
+        let ranks = (of > 1).then_some(("ranks", ranks));
+        facts.into_iter().chain(ranks).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }

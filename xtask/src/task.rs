@@ -16,6 +16,7 @@ mod translation;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use candle_core::Device;
@@ -23,7 +24,7 @@ use nn_core::weights::WeightFile;
 use nn_core::{Ctx, ParamStore};
 use nn_train::data::{Dataset, Loader, Part};
 use nn_train::report::Illustrations;
-use nn_train::{Evaluation, Outcome, Trainer, evaluate};
+use nn_train::{Evaluation, Outcome, Ranks, Trainer, evaluate};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -223,7 +224,7 @@ pub(crate) fn evaluation<T: Task>(model: &T, part: &Loader<T::Set>) -> Result<Ev
 /// A task by its name: the commands, each for that task.
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
-    pub(crate) train: fn(&train::Args, train::Start) -> Result<ExitCode>,
+    pub(crate) train: fn(&train::Args, train::Start, &Arc<dyn Ranks>) -> Result<ExitCode>,
     pub(crate) lr_find: fn(&lr_find::Args, &str, &str) -> Result<ExitCode>,
     pub(crate) schedule: fn(&schedule::Args, &str, &str) -> Result<()>,
     pub(crate) eval: fn(&eval::Args) -> Result<()>,

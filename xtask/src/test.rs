@@ -15,10 +15,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    cargo(&args.rest).run()
-}
-
-pub(crate) fn cargo(rest: &[String]) -> Cargo<'_> {
-    let args = ["test", "--release", "--workspace"].into_iter().chain(rest.iter().map(String::as_str));
-    Cargo { args: args.collect(), environment: &[] }
+    let words = args.rest.iter().map(String::as_str);
+    let args = ["test", "--release", "--workspace"].into_iter().chain(words);
+    Cargo { args: args.collect(), environment: &[] }.run()
 }

@@ -3,22 +3,24 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, exit};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use nn_train::data::Dataset;
+use nn_train::data::{Dataset, Shard};
 use nn_train::run::{self, About, Begin};
-use nn_train::{Ended, Figures, Summary, TrainError, fit, report};
+use nn_train::{Ended, Figures, Ranks, Summary, TrainError, fit, report};
 use serde_json::json;
 
+use crate::dashboard::{self, Board};
 use crate::failure::{Advise, failed};
 use crate::options::Options;
 use crate::output::{self, Align, Table, duration, note, thousands};
-use crate::progress::{self, Progress};
+use crate::progress::{Display, Progress, Scope};
 use crate::recipe::{self, Recipe};
 use crate::session::{self, Session};
 use crate::task::{Parts, Task};
-use crate::{figures, overfit};
+use crate::{figures, overfit, ranks};
 
 const EXAMPLES: &str = "Examples:
   cargo xtask train lenet5
@@ -50,6 +52,9 @@ pub(crate) struct Args {
     /// Make no run: see whether the model can learn the first batch by heart
     #[arg(long, conflicts_with_all = ["resume", "out", "json"])]
     overfit_one_batch: bool,
+    /// What to show while it trains
+    #[arg(long, value_enum, value_name = "WAY", default_value_t)]
+    display: Display,
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
@@ -67,12 +72,18 @@ pub(crate) enum Start {
 struct Training<T: Task> {
     session: Session<T>,
     path: PathBuf,
+    display: Display,
 }
 
 /// How the shell knows a program that was interrupted.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let ranks = ranks::start()?;
+    begin(args, &ranks).map_err(|error| ranks::fail(&*ranks, error))
+}
+
+fn begin(args: &Args, ranks: &Arc<dyn Ranks>) -> Result<ExitCode> {
     let start = match (&args.resume, &args.recipe) {
         (Some(path), _) => {
             let advice = "a run's folder is what `cargo xtask train` makes, for example runs/lenet5-digits";
@@ -85,19 +96,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         (None, None) => unreachable!("clap demands one of them"),
     };
     let (Start::Create { text, .. } | Start::Resume { text, .. }) = &start;
-    (recipe::task_of(text, &start.origin())?.train)(args, start)
+    (recipe::task_of(text, &start.origin())?.train)(args, start, ranks)
 }
 
-pub(crate) fn run_task<T: Task>(args: &Args, start: Start) -> Result<ExitCode> {
+pub(crate) fn run_task<T: Task>(args: &Args, start: Start, ranks: &Arc<dyn Ranks>) -> Result<ExitCode> {
     let origin = start.origin();
     let training = match start {
         Start::Create { name, text } if args.overfit_one_batch => {
-            return overfit::run(Session::<T>::start(session::resolve(&name, &text, &args.options)?)?);
+            return overfit::run(Session::<T>::start(session::resolve(&name, &text, &args.options)?, ranks)?);
         }
-        Start::Create { name, text } => Training::<T>::create(&name, &text, args)?,
-        Start::Resume { path, text } => Training::resume(Recipe::<T>::read(&text, &origin)?, path, args)?,
+        Start::Create { name, text } => Training::<T>::create(&name, &text, args, ranks)?,
+        Start::Resume { path, text } => {
+            Training::resume(Recipe::<T>::read(&text, &origin)?, path, args, ranks)?
+        }
     };
-    training.run(args)
+    training.run(args, &**ranks)
 }
 
 impl Start {
@@ -110,11 +123,11 @@ impl Start {
 }
 
 impl<T: Task> Training<T> {
-    fn create(name: &str, text: &str, args: &Args) -> Result<Self> {
+    fn create(name: &str, text: &str, args: &Args, ranks: &Arc<dyn Ranks>) -> Result<Self> {
         let recipe = session::resolve(name, text, &args.options)?;
         let [_, data] = T::title(&recipe);
-        let path = out(args.out.as_deref(), name, &data)?;
-        let mut session = Session::<T>::start(recipe)?;
+        let path = ranks::lead(&**ranks, out(args.out.as_deref(), name, &data)?)?;
+        let mut session = Session::<T>::start(recipe, ranks)?;
         let (recipe, about) = (session.recipe.to_toml()?, about(&session));
         let known =
             serde_json::to_string(&session.known).context("cannot write what is known of the data")?;
@@ -122,12 +135,12 @@ impl<T: Task> Training<T> {
         let made = session.trainer.create(&path, begin);
         made.with_context(|| format!("cannot make the run's folder {}", path.display()))
             .advise("choose a folder that can be written with --out")?;
-        Ok(Self { session, path })
+        Ok(Self { session, path, display: args.display })
     }
 
-    fn resume(mut recipe: Recipe<T>, path: PathBuf, args: &Args) -> Result<Self> {
+    fn resume(mut recipe: Recipe<T>, path: PathBuf, args: &Args, ranks: &Arc<dyn Ranks>) -> Result<Self> {
         T::locate(&mut recipe.data, args.options.data_dir.as_deref());
-        let mut session = Session::<T>::prepare(recipe)?;
+        let mut session = Session::<T>::prepare(recipe, ranks)?;
         let trainer = &mut session.trainer;
         let resumed = match &args.from {
             Some(checkpoint) => trainer.resume_from(&path, checkpoint),
@@ -141,15 +154,12 @@ impl<T: Task> Training<T> {
             }
             resumed => resumed?,
         }
-        Ok(Self { session, path })
+        Ok(Self { session, path, display: args.display })
     }
 
-    fn run(mut self, args: &Args) -> Result<ExitCode> {
+    fn run(mut self, args: &Args, ranks: &dyn Ranks) -> Result<ExitCode> {
         let epochs = self.session.recipe.train.epochs;
-        let tested = |summary: &Summary| summary.test.is_some();
-        if let (Some(_), Some(summary)) =
-            (self.session.trainer.ended(), run::summary(&self.path)?.filter(tested))
-        {
+        if let Some(summary) = self.finished(ranks)? {
             note(format_args!("{} is finished: {}", self.path.display(), ending(&summary, epochs)));
             return self.show(&summary, args).map(|()| ExitCode::SUCCESS);
         }
@@ -171,11 +181,26 @@ impl<T: Task> Training<T> {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// What the run came to, if nothing of it is left to do.
+    fn finished(&self, ranks: &dyn Ranks) -> Result<Option<Summary>> {
+        let Some(ended) = self.session.trainer.ended() else { return Ok(None) };
+        let summary = run::summary(&self.path)?.filter(|summary| summary.test.is_some());
+        // Rank 0 decides: others may look a moment later, or not see its folder.
+        let lead = ranks.gather(&[u8::from(summary.is_some())])?.swap_remove(0);
+        let summary = summary.unwrap_or_else(|| self.session.trainer.summary(ended));
+        Ok((lead == [1]).then_some(summary))
+    }
+
     fn fit(&mut self, stop: &AtomicBool) -> Result<Summary> {
+        let title = self.session.title();
         let Session { trainer, parts, model, .. } = &mut self.session;
         let (epochs, judge) = (trainer.config().epochs, parts.judge.name());
-        let mut progress = Progress::new(epochs, parts.train.data().len(), T::EXAMPLES, judge);
-        note(format_args!("\n{}", progress::head(T::EXAMPLES, judge)));
+        let batches = parts.train.batches_per_epoch() as u64;
+        let examples = parts.train.data().len() as u64;
+        let scope = Scope { epochs, examples, batches, noun: T::EXAMPLES, part: judge };
+        let display = if trainer.shard() == Shard::WHOLE { self.display } else { Display::Plain };
+        let board = || Board::of(scope, title, &self.path);
+        let mut progress = Progress::new(scope, display, board);
         let hear = |event: &nn_train::Event| {
             progress.hear(event);
             go_on(stop)
@@ -204,6 +229,9 @@ impl<T: Task> Training<T> {
         let Some(evaluation) = tested.context("the run is finished, but could not be tested")? else {
             return Ok(false);
         };
+        if trainer.shard().index > 0 {
+            return Ok(true);
+        }
         let illustrations = model.illustrate(parts.test.data(), &evaluation);
         let written = illustrations.and_then(|shown| Ok(report::write(&self.path, &shown)?));
         written.context("the run is finished, but its report could not be completed")?;
@@ -263,9 +291,13 @@ fn about<T: Task>(session: &Session<T>) -> About {
         let plain = word.chars().all(|c| c.is_alphanumeric() || "-_./=,:+@%".contains(c));
         if plain && !word.is_empty() { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
     });
+    let launcher = match session.trainer.shard() {
+        Shard { of: 1, .. } => String::new(),
+        Shard { of, .. } => format!("mpirun -n {of} "),
+    };
     About {
         title: session.title(),
-        command: format!("cargo xtask {}", words.collect::<Vec<_>>().join(" ")),
+        command: format!("{launcher}cargo xtask {}", words.collect::<Vec<_>>().join(" ")),
         classes: T::classes(&session.known),
         facts: session.facts(),
         ..About::default()
@@ -310,15 +342,19 @@ fn out(asked: Option<&Path>, name: &str, data: &str) -> Result<PathBuf> {
 
 /// From now on Ctrl-C sets the flag this returns; a second one ends the program at once, which no file minds.
 pub(crate) fn stop_on_interrupt() -> Result<&'static AtomicBool> {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            exit(i32::from(INTERRUPTED));
-        }
-        note("\nfinishing the step; Ctrl-C again stops at once");
-    })
-    .context("cannot listen for Ctrl-C")?;
+    ctrlc::set_handler(interrupt).context("cannot listen for Ctrl-C")?;
     Ok(&STOP)
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// What Ctrl-C does.
+pub(crate) fn interrupt() {
+    if STOP.swap(true, Ordering::Relaxed) {
+        dashboard::restore();
+        exit(i32::from(INTERRUPTED));
+    }
+    note("\nfinishing the step; Ctrl-C again stops at once");
 }
 
 #[cfg(test)]

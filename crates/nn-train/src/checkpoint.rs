@@ -79,6 +79,12 @@ pub(crate) fn write(
     tensors: &BTreeMap<String, Tensor>,
     state: &State,
 ) -> Result<(), TrainError> {
+    let bytes = encode(tensors, state)?;
+    nn_core::atomic_file::write(path, |w| w.write_all(&bytes)).map_err(TrainError::io(path))
+}
+
+/// The contents of the file.
+pub(crate) fn encode(tensors: &BTreeMap<String, Tensor>, state: &State) -> Result<Vec<u8>, TrainError> {
     let tensors: BTreeMap<&String, Tensor> = tensors
         .iter()
         .map(|(name, t)| Ok((name, t.to_device(&Device::Cpu)?.contiguous()?)))
@@ -86,8 +92,7 @@ pub(crate) fn write(
     let state = json(state);
     let crc32 = checksum(&state, tensors.iter().map(|(name, t)| (name.as_str(), t.data())));
     let metadata = HashMap::from([(KEY.to_owned(), json(&Stamp { crc32, state }))]);
-    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(candle_core::Error::wrap)?;
-    nn_core::atomic_file::write(path, |w| w.write_all(&bytes)).map_err(TrainError::io(path))
+    Ok(safetensors::serialize(tensors, Some(metadata)).map_err(candle_core::Error::wrap)?)
 }
 
 pub(crate) fn read(path: &Path) -> Result<(BTreeMap<String, Tensor>, State), TrainError> {
@@ -95,7 +100,8 @@ pub(crate) fn read(path: &Path) -> Result<(BTreeMap<String, Tensor>, State), Tra
     parse(&bytes).map_err(|why| TrainError::Checkpoint { path: path.to_owned(), why, before: None })
 }
 
-fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, State), String> {
+/// What [`encode`] wrote, or why not.
+pub(crate) fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, State), String> {
     let damaged = |e: &dyn std::fmt::Display| format!("the file is damaged ({e})");
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
     let stamp = header.metadata().as_ref().and_then(|m| m.get(KEY)).ok_or("the file is no checkpoint")?;

@@ -47,6 +47,13 @@ pub enum TrainError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another of the processes that train together failed.
+    Elsewhere {
+        /// Which, from 0.
+        rank: usize,
+        /// What it said.
+        why: String,
+    },
     /// The model, the data or a tensor operation failed.
     Candle(candle_core::Error),
 }
@@ -98,6 +105,7 @@ impl fmt::Display for TrainError {
                 let (path, source) = (path.display().to_string(), source.to_string());
                 if source.contains(&path) { f.write_str(&source) } else { write!(f, "{path}: {source}") }
             }
+            Self::Elsewhere { rank, why } => write!(f, "rank {rank} failed: {why}"),
             Self::Candle(e) => fmt::Display::fmt(e, f),
         }
     }

@@ -6,16 +6,17 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use candle_core::backprop::GradStore;
 use nn_core::{Ctx, ensure};
 
 use crate::anomaly::Anomaly;
 use crate::checkpoint::State;
-use crate::data::{self, Dataset, Loader};
+use crate::data::{self, Dataset, Loader, Shard};
 use crate::error::TrainError;
 use crate::event::{Event, Setting, Step};
 use crate::gradients::Gradients;
 use crate::judge::Findings;
-use crate::metrics::{Evaluation, Outcome};
+use crate::metrics::{Evaluation, Metrics, Outcome};
 use crate::summary::{Ended, Summary};
 use crate::trainer::Trainer;
 
@@ -28,10 +29,25 @@ use crate::trainer::Trainer;
 /// if not, the run is saved as it is. A run that is taken up again ends in the same weights, to the bit, as one that
 /// was left alone.
 ///
+/// With several ranks ([`Trainer::join`]) each calls this with its own shard of the same data; all return the same. A
+/// process that leaves before the others do so ends them with an error, which names it.
+///
 /// # Errors
 /// [`TrainError::Unused`] if parameters have no gradient in the first step; [`TrainError::Diverged`] if the loss is no
-/// longer finite; what `forward`, the data or the file system say.
+/// longer finite; what `forward`, the data or the file system say; [`TrainError::Elsewhere`] if another rank fails.
 pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
+    trainer: &mut Trainer,
+    train: &Loader<D>,
+    eval: &Loader<E>,
+    progress: impl FnMut(&Event) -> ControlFlow<()>,
+    forward: impl FnMut(&D::Batch, &Ctx<'_>) -> candle_core::Result<Outcome>,
+) -> Result<Summary, TrainError> {
+    let fitted = run(trainer, train, eval, progress, forward);
+    // None leaves before all are done: rank 0 has files to write, and may fail in that.
+    Ok(trainer.team.meet(fitted)?.swap_remove(0))
+}
+
+fn run<D: Dataset, E: Dataset<Batch = D::Batch>>(
     trainer: &mut Trainer,
     train: &Loader<D>,
     eval: &Loader<E>,
@@ -54,7 +70,7 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
                 };
                 trainer.state.seconds += clock.lap();
                 let event = trainer.judge(&found)?;
-                let answer = progress(&event);
+                let answer = trainer.agree(progress(&event))?;
                 save(trainer, &mut progress)?;
                 if answer.is_break() && trainer.ended().is_none() {
                     return Ok(trainer.summary(Ended::Interrupted));
@@ -62,7 +78,8 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
                 continue;
             }
             let lr = trainer.rate();
-            let mut gathered = gather(trainer, &mut batches, &still, &mut forward)?;
+            let gathered = gather(trainer, &mut batches, &still, &mut forward);
+            let mut gathered = trainer.pool(gathered, &still)?;
             if trainer.state.step == 1 {
                 trainer.audit(&gathered.grads)?;
             }
@@ -75,7 +92,7 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
             if trainer.state.step == 1 || trainer.state.step.is_multiple_of(trainer.config.log_every) {
                 trainer.log(&event)?;
             }
-            if progress(&event).is_break() {
+            if trainer.agree(progress(&event))?.is_break() {
                 return interrupt(trainer, progress);
             }
             if trainer.save_is_due() {
@@ -86,14 +103,15 @@ pub fn fit<D: Dataset, E: Dataset<Batch = D::Batch>>(
     finish(trainer, progress)
 }
 
-/// The gradients of a step, and what they are of.
+/// The gradients of a step, and what its batches came to.
+#[derive(Default)]
 pub(crate) struct Gathered {
-    pub(crate) grads: candle_core::backprop::GradStore,
-    pub(crate) loss: f64,
-    examples: u64,
+    pub(crate) grads: GradStore,
+    pub(crate) metrics: Metrics,
 }
 
-/// Forward and backward through the batches of the next step.
+/// Forward and backward through the batches of the next step. Of an epoch's last batch a rank may have no example; its
+/// gradients are then none.
 pub(crate) fn gather<B: Send + 'static>(
     trainer: &mut Trainer,
     batches: &mut data::Epoch<B>,
@@ -101,11 +119,12 @@ pub(crate) fn gather<B: Send + 'static>(
     forward: &mut impl FnMut(&B, &Ctx<'_>) -> candle_core::Result<Outcome>,
 ) -> Result<Gathered, TrainError> {
     trainer.state.step += 1;
-    let (mut gradients, mut loss, mut examples) = (Gradients::default(), 0.0, 0);
-    for batch in batches.take(trainer.config.accumulate as usize) {
-        let (batch, state) = (batch?, &mut trainer.state);
-        // Of a place in the run, whatever number of batches a step has.
-        let draw = state.epoch * state.batches_per_epoch + state.batch;
+    let (mut gradients, mut metrics) = (Gradients::default(), Metrics::default());
+    let left = trainer.state.batches_per_epoch - trainer.state.batch;
+    for _ in 0..trainer.config.accumulate.min(left) {
+        let draw = trainer.draw();
+        trainer.state.batch += 1;
+        let Some(batch) = batches.next().transpose()? else { continue };
         let ctx = Ctx::train(trainer.config.seed).step(draw).freezing(still);
         let outcome = forward(&batch, &ctx)?;
         let value = outcome.loss_value()?;
@@ -113,36 +132,34 @@ pub(crate) fn gather<B: Send + 'static>(
             let anomaly = Anomaly::find(&trainer.store, &ctx, |ctx| forward(&batch, ctx).map(drop))?;
             return Err(trainer.diverged(value, Some(anomaly)));
         }
-        state.train.add(&outcome)?;
-        state.batch += 1;
-        examples += outcome.examples() as u64;
-        loss += (value - loss) * (outcome.examples() as f64 / examples.max(1) as f64);
+        metrics.add(&outcome)?;
         gradients.add(
             nn_core::backward(outcome.loss())?,
             outcome.examples(),
             trainer.optimizer.parameters(),
         )?;
     }
-    let Some(grads) = gradients.mean() else { unreachable!("an epoch that is not over has a batch") };
-    Ok(Gathered { grads, loss, examples })
+    Ok(Gathered { grads: gradients.mean().unwrap_or_default(), metrics })
 }
 
 /// A pass with the weights and, if there is one, with their running mean.
 fn evaluate_all<D: Dataset>(
-    trainer: &Trainer,
+    trainer: &mut Trainer,
     data: &Loader<D>,
     mut progress: impl FnMut(&Event) -> ControlFlow<()>,
     mut forward: impl FnMut(&D::Batch, &Ctx<'_>) -> candle_core::Result<Outcome>,
 ) -> Result<Option<Findings>, TrainError> {
-    let Some(weights) = evaluate(data, &mut progress, &mut forward)? else { return Ok(None) };
+    let weights = evaluate(data, &mut progress, &mut forward);
+    let Some(weights) = trainer.evaluated_together(weights)? else { return Ok(None) };
     let Some(ema) = &trainer.ema else { return Ok(Some(Findings { weights, ema: None })) };
     ema.swap()?;
     let means = evaluate(data, progress, forward);
     ema.swap()?;
-    Ok(means?.map(|means| Findings { weights, ema: Some(means) }))
+    let means = trainer.evaluated_together(means)?;
+    Ok(means.map(|means| Findings { weights, ema: Some(means) }))
 }
 
-/// A pass over a data set in evaluation mode; `None` if `progress` answered [`ControlFlow::Break`].
+/// A pass over a data set in evaluation mode, the loader's shard of it; `None` if `progress` answered [`ControlFlow::Break`].
 ///
 /// # Errors
 /// What `forward` and the data say.
@@ -153,9 +170,9 @@ pub fn evaluate<D: Dataset>(
 ) -> Result<Option<Evaluation>, TrainError> {
     let batches = data.batches_per_epoch() as u64;
     let mut evaluation = Evaluation::default();
-    for (done, batch) in (1..).zip(data.epoch_from(0, 0)) {
-        evaluation.add(&forward(&batch?, &Ctx::eval())?)?;
-        if progress(&Event::Evaluating { batch: done, batches }).is_break() {
+    for (n, batch) in data.epoch(0).enumerate() {
+        evaluation.add_from(data.places(n).start, &forward(&batch?, &Ctx::eval())?)?;
+        if progress(&Event::Evaluating { batch: n as u64 + 1, batches }).is_break() {
             return Ok(None);
         }
     }
@@ -191,6 +208,8 @@ fn begin<D: Dataset, E: Dataset>(
 ) -> Result<(), TrainError> {
     let (examples, batches) = (train.data().len() as u64, train.batches_per_epoch() as u64);
     check_sizes(examples, eval.data().len() as u64)?;
+    check_shards(trainer.shard(), [train.config().shard, eval.config().shard])?;
+    trainer.follow()?;
     let state = &mut trainer.state;
     if state.step == 0 {
         (state.examples_per_epoch, state.batches_per_epoch) = (examples, batches);
@@ -219,20 +238,32 @@ fn check_sizes(train: u64, eval: u64) -> candle_core::Result<()> {
     Ok(())
 }
 
+fn check_shards(own: Shard, loaders: [Shard; 2]) -> candle_core::Result<()> {
+    let other = loaders.into_iter().find(|shard| *shard != own);
+    ensure!(
+        other.is_none(),
+        "fit: loaders must give out the trainer's shard, {own:?}, got {:?}",
+        other.unwrap_or(own)
+    );
+    Ok(())
+}
+
 /// Counts a step that was taken.
 fn stepped(state: &mut State, gathered: &Gathered, lr: f64, clock: &mut Clock) -> Step {
+    let examples = gathered.metrics.examples();
     state.lr = lr;
-    state.examples += gathered.examples;
+    state.train += gathered.metrics;
+    state.examples += examples;
     let seconds = clock.lap();
     state.seconds += seconds;
     state.train_seconds += seconds;
     clock.seconds += seconds;
-    clock.examples += gathered.examples;
+    clock.examples += examples;
     Step {
         step: state.step,
         epoch: state.epoch + 1,
         batch: state.batch,
-        loss: gathered.loss,
+        loss: gathered.metrics.figures().loss,
         lr,
         grad_norm: None,
         so_far: state.train.figures(),

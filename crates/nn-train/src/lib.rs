@@ -20,6 +20,7 @@
 //! | [`summary`] | [`Summary`]: what a run came to |
 //! | [`event`] | what the loop tells while it runs, and what `log.jsonl` consists of |
 //! | [`run`] | the folder a run lives in |
+//! | [`ranks`] | [`Ranks`]: processes that train one model together |
 //! | [`report`] | `report.html` of a run |
 
 mod anomaly;
@@ -41,6 +42,7 @@ mod lr_find;
 pub mod metrics;
 pub mod optim;
 mod overfit;
+pub mod ranks;
 pub mod report;
 pub mod run;
 pub mod schedule;
@@ -62,6 +64,9 @@ pub use optim::{
     Adadelta, Adagrad, Adam, AdamW, Lamb, Lion, NAdam, Optimizer, RAdam, RmsProp, Rule, Scale, Sgd,
 };
 pub use overfit::{Overfit, overfit};
+#[cfg(feature = "mpi")]
+pub use ranks::Mpi;
+pub use ranks::{Alone, Ranks};
 pub use schedule::{Decay, OneCycle, Plateau, Schedule};
 pub use summary::{Ended, Score, Summary};
 pub use test::test;

@@ -153,9 +153,10 @@ fn climb<D: Dataset>(
             Err(TrainError::Diverged { .. }) => break,
             gathered => gathered?,
         };
-        mean = range.smoothing * mean + (1.0 - range.smoothing) * gathered.loss;
+        let loss = gathered.metrics.figures().loss;
+        mean = range.smoothing * mean + (1.0 - range.smoothing) * loss;
         let smooth = mean / (1.0 - range.smoothing.powf((step + 1) as f64));
-        let point = LrPoint { lr, loss: gathered.loss, smooth };
+        let point = LrPoint { lr, loss, smooth };
         curve.points.push(point);
         lowest = smooth.min(lowest);
         if progress(&point).is_break() || smooth > range.diverged * lowest {

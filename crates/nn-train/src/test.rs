@@ -24,30 +24,56 @@ use crate::trainer::Trainer;
 pub fn test<D: Dataset>(
     trainer: &mut Trainer,
     data: &Loader<D>,
+    progress: impl FnMut(&Event) -> ControlFlow<()>,
+    forward: impl FnMut(&D::Batch, &Ctx<'_>) -> candle_core::Result<Outcome>,
+) -> Result<Option<Evaluation>, TrainError> {
+    match run(trainer, data, progress, forward) {
+        Ok(tested) => trainer.team.meet(Ok(())).map(|_| tested),
+        Err(error) => trainer.team.part(Err(error)),
+    }
+}
+
+fn run<D: Dataset>(
+    trainer: &mut Trainer,
+    data: &Loader<D>,
     mut progress: impl FnMut(&Event) -> ControlFlow<()>,
     mut forward: impl FnMut(&D::Batch, &Ctx<'_>) -> candle_core::Result<Outcome>,
 ) -> Result<Option<Evaluation>, TrainError> {
     let mut ema = None;
-    if let Some(means) = &trainer.ema {
-        match &trainer.run {
-            Some(run) => drop(trainer.store.load(run.file(EMA))?),
-            None => means.swap()?,
-        }
+    if trainer.ema.is_some() {
+        recall(trainer, EMA)?;
         let evaluation = evaluate(data, &mut progress, &mut forward);
-        if trainer.run.is_none() {
-            means.swap()?;
-        }
+        let evaluation = trainer.evaluated_together(evaluation);
+        put_back(trainer)?;
         let Some(evaluation) = evaluation? else { return Ok(None) };
         ema = Some(evaluation.figures());
     }
-    if let Some(run) = &trainer.run {
-        trainer.store.load(run.file(MODEL))?;
-    }
-    let Some(evaluation) = evaluate(data, &mut progress, &mut forward)? else { return Ok(None) };
+    recall(trainer, MODEL)?;
+    let evaluation = evaluate(data, &mut progress, &mut forward);
+    let Some(evaluation) = trainer.evaluated_together(evaluation)? else { return Ok(None) };
     trainer.tested = [Some(evaluation.figures()), ema];
     let event = Event::Tested { test: evaluation.figures(), ema };
     trainer.log(&event)?;
     trainer.conclude()?;
     let _ = progress(&event);
     Ok(Some(evaluation))
+}
+
+/// Puts the best weights, or their best running mean, where the weights are; a run without a folder has but the last.
+fn recall(trainer: &mut Trainer, name: &str) -> Result<(), TrainError> {
+    match (&trainer.run, &trainer.ema) {
+        _ if !trainer.team.leads() => {}
+        (Some(run), _) => drop(trainer.store.load(run.file(name))?),
+        (None, Some(means)) if name == EMA => means.swap()?,
+        (None, _) => {}
+    }
+    trainer.follow()
+}
+
+/// Undoes [`recall`] of a running mean that no file holds.
+fn put_back(trainer: &mut Trainer) -> Result<(), TrainError> {
+    if let (None, Some(means)) = (&trainer.run, trainer.ema.as_ref().filter(|_| trainer.team.leads())) {
+        means.swap()?;
+    }
+    trainer.follow()
 }

@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::kept;
 use crate::metrics::Figures;
 use crate::optim::{Optimizer, Scale};
+use crate::ranks::Team;
 use crate::report;
 use crate::run::{self, Begin, Run};
 use crate::schedule::Length;
@@ -33,6 +34,7 @@ pub struct Trainer {
     /// Parameters that may be without a gradient.
     pub(crate) unused: BTreeSet<String>,
     pub(crate) run: Option<Run>,
+    pub(crate) team: Team,
     /// Of the best weights and their best running mean, once they are known.
     pub(crate) tested: [Option<Figures>; 2],
     saved: Saved,
@@ -64,8 +66,8 @@ impl Trainer {
         let saved = Saved { at: Instant::now(), took: Duration::ZERO, step: None };
         let ema = config.ema.map(|decay| Ema::new(store, decay)).transpose()?;
         let store = store.clone();
-        let unused = BTreeSet::new();
-        Ok(Self { store, optimizer, config, ema, state, unused, run: None, tested: [None; 2], saved })
+        let (unused, team) = (BTreeSet::new(), Team::default());
+        Ok(Self { store, optimizer, config, ema, state, unused, run: None, team, tested: [None; 2], saved })
     }
 
     /// Lets a group of parameters differ in learning rate and weight decay; see [`Optimizer::scale`]. A run that is
@@ -77,11 +79,17 @@ impl Trainer {
         self.optimizer.scale(scale, belongs)
     }
 
-    /// Keeps the run in a new folder from now on.
+    /// Keeps the run in a new folder from now on; of several ranks, rank 0 does.
     ///
     /// # Errors
     /// If there is something at `path`, which is then left alone, or the folder cannot be written.
     pub fn create(&mut self, path: &Path, begin: Begin<'_>) -> Result<(), TrainError> {
+        let made = if self.team.leads() { self.make(path, begin) } else { Ok(()) };
+        self.team.part(made)?;
+        self.follow()
+    }
+
+    fn make(&mut self, path: &Path, begin: Begin<'_>) -> Result<(), TrainError> {
         let tensors = self.tensors()?;
         let state = &mut self.state;
         let mut run = Run::create(path, begin, |path, log_bytes| {
@@ -113,6 +121,12 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::resume`].
     pub fn resume_from(&mut self, path: &Path, checkpoint: &Path) -> Result<(), TrainError> {
+        let taken = if self.team.leads() { self.take_up(path, checkpoint) } else { Ok(()) };
+        self.team.part(taken)?;
+        self.follow()
+    }
+
+    fn take_up(&mut self, path: &Path, checkpoint: &Path) -> Result<(), TrainError> {
         let mut run = Run::open(path)?;
         let file = checkpoint.to_owned();
         let (tensors, state) = checkpoint::read(&file).map_err(|error| match error {
@@ -121,9 +135,21 @@ impl Trainer {
             }
             other => other,
         })?;
-        let refuse = |why: String| TrainError::Checkpoint { path: file.clone(), why, before: None };
+        let lengths = [state.log_bytes, state.board_bytes];
+        let refuse = |why| TrainError::Checkpoint { path: file, why, before: None };
+        self.take(&tensors, state).map_err(refuse)?;
+        if self.config.viewer == Viewer::Tensorboard {
+            run.show_on_board()?;
+        }
+        run.trust(lengths);
+        self.run = Some(run);
+        Ok(())
+    }
+
+    /// Goes on from a checkpoint's contents, or says why that cannot be.
+    pub(crate) fn take(&mut self, tensors: &BTreeMap<String, Tensor>, state: State) -> Result<(), String> {
         if state.seed != self.config.seed {
-            return Err(refuse(format!("it was started with seed {}, not {}", state.seed, self.config.seed)));
+            return Err(format!("it was started with seed {}, not {}", state.seed, self.config.seed));
         }
         let of = |prefix: &str| -> BTreeMap<String, Tensor> {
             tensors
@@ -134,26 +160,19 @@ impl Trainer {
         let (model, optimizer, means) = (of(MODEL), of(OPTIMIZER), of(EMA));
         let report = self.store.compare(&model);
         if !report.is_exact() {
-            return Err(refuse(format!("it is of another model: {report}")));
+            return Err(format!("it is of another model: {report}"));
         }
         if self.ema.is_none() && !means.is_empty() {
-            return Err(refuse("it was started with a running mean of the weights".to_owned()));
+            return Err("it was started with a running mean of the weights".to_owned());
         }
         if let Some(ema) = &mut self.ema {
-            let taken = ema.set(&means, state.step);
-            taken
-                .map_err(|e| refuse(format!("its running mean of the weights does not fit: {}", bare(&e))))?;
+            ema.set(&means, state.step)
+                .map_err(|e| format!("its running mean of the weights does not fit: {}", bare(&e)))?;
         }
-        self.optimizer
-            .set_state(&optimizer)
-            .map_err(|e| refuse(format!("it is of another optimiser: {}", bare(&e))))?;
-        self.store.set(&model)?;
-        if self.config.viewer == Viewer::Tensorboard {
-            run.show_on_board()?;
-        }
-        run.trust([state.log_bytes, state.board_bytes]);
+        let taken = self.optimizer.set_state(&optimizer);
+        taken.map_err(|e| format!("it is of another optimiser: {}", bare(&e)))?;
+        self.store.set(&model).map_err(|e| bare(&e))?;
         self.state = state;
-        self.run = Some(run);
         Ok(())
     }
 
@@ -240,7 +259,7 @@ impl Trainer {
     }
 
     /// Model, optimiser and running means by the names they have in a checkpoint.
-    fn tensors(&self) -> candle_core::Result<BTreeMap<String, Tensor>> {
+    pub(crate) fn tensors(&self) -> candle_core::Result<BTreeMap<String, Tensor>> {
         let model = self.store.tensors().into_iter().map(|(name, t)| (format!("{MODEL}{name}"), t));
         let optimizer =
             self.optimizer.state()?.into_iter().map(|(name, t)| (format!("{OPTIMIZER}{name}"), t));

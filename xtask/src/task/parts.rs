@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use nn_core::Random;
-use nn_train::data::{Dataset, Loader, LoaderConfig, Order, Part, Portion, balanced, split, split_by_class};
+use nn_train::data::{
+    Dataset, Loader, LoaderConfig, Order, Part, Portion, Shard, balanced, split, split_by_class,
+};
 
 use super::Task;
 use crate::failure::{Advise, failed};
@@ -69,7 +71,7 @@ impl Judge {
 impl<T: Task> Parts<T> {
     /// # Errors
     /// If the files are missing or not what they should be, or too few examples are left.
-    pub(crate) fn open(recipe: &Recipe<T>, known: &T::Known) -> Result<Self> {
+    pub(crate) fn open(recipe: &Recipe<T>, known: &T::Known, shard: Shard) -> Result<Self> {
         let train = T::open(recipe, known, Part::Train)?;
         let test = Arc::new(T::open(recipe, known, Part::Test)?);
         let (train, eval, judge) = match recipe.train.validation {
@@ -83,7 +85,7 @@ impl<T: Task> Parts<T> {
             },
         };
         let (batch_size, workers) = (recipe.train.batch_size, T::workers(recipe));
-        let config = LoaderConfig { batch_size, workers, ..LoaderConfig::default() };
+        let config = LoaderConfig { batch_size, workers, shard, ..LoaderConfig::default() };
         let shuffled = LoaderConfig { order: Order::Shuffled, ..config };
         let random = Random::new(recipe.train.seed).at("data");
         Ok(Self {

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -9,8 +10,8 @@ use std::thread::{self, JoinHandle};
 use candle_core::{Error, Result};
 use nn_core::{Random, ensure};
 
-use super::Dataset;
 use super::sampling::Weighted;
+use super::{Dataset, Shard};
 
 /// In which order the examples of an epoch come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Order {
 /// Options of [`Loader`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoaderConfig {
-    /// Examples in a batch; an epoch's last batch has what is left.
+    /// Examples in a batch, of each shard; an epoch's last batch has what is left.
     pub batch_size: usize,
     /// In which order the examples come.
     pub order: Order,
@@ -35,15 +36,20 @@ pub struct LoaderConfig {
     /// Threads that make batches. One is enough for data in memory; files to decode and augment want one a core. What
     /// a batch holds does not depend on it.
     pub workers: usize,
+    /// The part of every batch that is given out here.
+    pub shard: Shard,
 }
 
 impl Default for LoaderConfig {
     fn default() -> Self {
-        Self { batch_size: 1, order: Order::Sequential, prefetch: 2, workers: 1 }
+        Self { batch_size: 1, order: Order::Sequential, prefetch: 2, workers: 1, shard: Shard::WHOLE }
     }
 }
 
 /// Gives out a data set in batches, epoch by epoch.
+///
+/// Loaders that differ in their [`Shard`] alone give out the batches of one with `of` times the batch size, each a part
+/// of every batch.
 ///
 /// What epoch `n` holds depends on the data set, the options, `random` and `n` alone: not on the epochs before it, not
 /// on who asks when. An interrupted epoch can therefore be taken up where it was left.
@@ -64,6 +70,7 @@ impl<D: Dataset> Loader<D> {
     pub fn new(data: Arc<D>, config: LoaderConfig, random: Random) -> Result<Self> {
         ensure!(config.batch_size > 0, "Loader: the batch size must be positive, got 0");
         ensure!(config.workers > 0, "Loader: there must be a worker, got 0");
+        config.shard.check()?;
         ensure!(u32::try_from(data.len()).is_ok(), "Loader: at most 2³² − 1 examples, got {}", data.len());
         Ok(Self { data, config, random, weights: None })
     }
@@ -89,9 +96,27 @@ impl<D: Dataset> Loader<D> {
         self.config
     }
 
-    /// How many batches an epoch has: `⌈examples / batch size⌉`.
+    /// How many batches an epoch has: `⌈examples / batch size⌉`, with all shards' examples in a batch.
     pub fn batches_per_epoch(&self) -> usize {
-        self.data.len().div_ceil(self.config.batch_size)
+        self.data.len().div_ceil(self.whole())
+    }
+
+    /// Examples of a batch in all shards together.
+    fn whole(&self) -> usize {
+        self.config.batch_size.saturating_mul(self.config.shard.of)
+    }
+
+    /// The places in the order of an epoch of the examples that this shard has in batch `n`; of the last it may have none.
+    pub fn places(&self, n: usize) -> Range<usize> {
+        let begin = n.saturating_mul(self.whole()).min(self.data.len());
+        let part = self.config.shard.part((self.data.len() - begin).min(self.whole()));
+        begin + part.start..begin + part.end
+    }
+
+    /// How many batches of an epoch have an example in this shard: all, or all but the last.
+    fn own_batches(&self) -> usize {
+        let all = self.batches_per_epoch();
+        if all > 0 && self.places(all - 1).is_empty() { all - 1 } else { all }
     }
 
     /// The indices of the examples in the order of epoch `n`.
@@ -106,7 +131,7 @@ impl<D: Dataset> Loader<D> {
                 order
             }
         };
-        self.data.arrange(order, self.config.batch_size, random.at("arrange"))
+        self.data.arrange(order, self.whole(), random.at("arrange"))
     }
 
     /// All batches of epoch `n`.
@@ -114,7 +139,8 @@ impl<D: Dataset> Loader<D> {
         self.epoch_from(n, 0)
     }
 
-    /// The batches of epoch `n` but for its first `first_batch`: bit for bit those that [`Self::epoch`] gives there.
+    /// The batches of epoch `n` but for its first `first_batch`: bit for bit those that [`Self::epoch`] gives there. A
+    /// batch without an example in this shard is left out.
     ///
     /// If the epoch has fewer batches than that, the one item is an error.
     pub fn epoch_from(&self, n: u64, first_batch: usize) -> Epoch<D::Batch> {
@@ -123,11 +149,12 @@ impl<D: Dataset> Loader<D> {
             let message = format!("Loader: an epoch has {all} batches, cannot go on after {first_batch}");
             return Epoch::failed(Error::Msg(message));
         }
-        let workers = self.config.workers.min(all - first_batch);
+        let left = self.own_batches().saturating_sub(first_batch);
+        let workers = self.config.workers.min(left);
         let (order, random) = (Arc::new(self.order(n)), self.random.at("examples").nth(n));
         let start = |worker| self.start(Arc::clone(&order), random, first_batch + worker, workers);
         match (0..workers).map(start).collect() {
-            Ok(workers) => Epoch { state: State::Running(workers), left: all - first_batch },
+            Ok(workers) => Epoch { state: State::Running(workers), left },
             Err(e) => Epoch::failed(e),
         }
     }
@@ -140,13 +167,18 @@ impl<D: Dataset> Loader<D> {
         first: usize,
         stride: usize,
     ) -> Result<Worker<D::Batch>> {
-        let (data, size) = (Arc::clone(&self.data), self.config.batch_size);
+        let data = Arc::clone(&self.data);
         let (sender, receiver) = sync_channel(self.config.prefetch.div_ceil(stride));
         // What comes twice in an epoch is not to be augmented twice in the same way.
         let repeats = self.weights.is_some();
+        let batches = (first..self.own_batches()).step_by(stride).map(|n| {
+            let random = if repeats { random.nth(n as u64) } else { random };
+            (self.places(n), random)
+        });
+        let batches: Vec<_> = batches.collect();
         let work = move || {
-            let places = (0..).map(|batch| if repeats { random.nth(batch) } else { random });
-            produce(&*data, order.chunks(size).zip(places).skip(first).step_by(stride), &sender);
+            let batches = batches.into_iter().map(|(places, random)| (&order[places], random));
+            produce(&*data, batches, &sender);
         };
         let thread = thread::Builder::new().name("loader".to_owned()).spawn(work);
         let thread = thread.map_err(|e| Error::Msg(format!("Loader: cannot start its thread: {e}")))?;
@@ -307,7 +339,7 @@ mod tests {
     }
 
     fn loader(data: &Arc<Numbers>, batch_size: usize, order: Order, prefetch: usize) -> Loader<Numbers> {
-        let config = LoaderConfig { batch_size, order, prefetch, workers: 1 };
+        let config = LoaderConfig { batch_size, order, prefetch, ..LoaderConfig::default() };
         Loader::new(Arc::clone(data), config, Random::new(5)).expect("a good configuration")
     }
 
@@ -408,6 +440,34 @@ mod tests {
             let error = beyond.next().expect("an item").expect_err("out of range").to_string();
             assert!(error.contains("an epoch has 6 batches, cannot go on after 7"), "{error}");
             assert!(beyond.next().is_none());
+        }
+    }
+
+    #[test]
+    fn shards_are_parts_of_every_batch() {
+        for (len, each, of) in [(24, 4, 2), (23, 4, 2), (25, 4, 3), (26, 4, 3), (1, 4, 3), (0, 4, 2)] {
+            let data = numbers(len);
+            let whole = loader(&data, each * of, Order::Shuffled, 2);
+            for first in [0, 1.min(whole.batches_per_epoch())] {
+                let expected = batches(whole.epoch_from(2, first));
+                let shards = (0..of).map(|index| {
+                    let config = LoaderConfig {
+                        batch_size: each,
+                        shard: Shard { index, of },
+                        workers: 2,
+                        ..whole.config()
+                    };
+                    let shard = Loader::new(Arc::clone(&data), config, whole.random).expect("a good one");
+                    assert_eq!(shard.batches_per_epoch(), whole.batches_per_epoch());
+                    batches(shard.epoch_from(2, first))
+                });
+                let shards: Vec<_> = shards.collect();
+                for (n, batch) in expected.iter().enumerate() {
+                    let parts: Vec<_> = shards.iter().filter_map(|shard| shard.get(n).cloned()).collect();
+                    assert!(parts.iter().all(|part| !part.is_empty() && part.len() <= each));
+                    assert_eq!(parts.concat(), *batch, "{len} {of} {n}");
+                }
+            }
         }
     }
 

@@ -16,6 +16,7 @@
 //! | [`LabelledSequences`] | sequences of tokens with a class each, in batches of like length, padded |
 //! | [`TokenStream`] | one long text in windows, each with what comes next |
 //! | [`Portion`] | some of the examples of any of these: what is held out for validation |
+//! | [`Shard`] | the part of every batch that one of several processes has |
 //! | [`Loader`] | shuffles or draws by weight ([`balanced`]), batches, and stays ahead of the training on threads of its own |
 
 pub mod cifar;
@@ -38,6 +39,7 @@ mod prepared;
 mod sampling;
 mod sequences;
 mod series;
+mod shard;
 mod source;
 mod stream;
 mod text;
@@ -59,6 +61,7 @@ pub use prepared::Prepared;
 pub use sampling::balanced;
 pub use sequences::{LabelledBatch, LabelledSequences, Padded, by_length};
 pub use series::{Scale, WindowBatch, WindowConfig, Windows, chronological};
+pub use shard::Shard;
 pub use source::{Example, Source, Subset, Target, split, split_by_class};
 pub use stream::{Begin, TokenStream};
 pub use text::Encoding;

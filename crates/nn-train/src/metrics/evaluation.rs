@@ -1,12 +1,13 @@
 //! A pass over a data set in evaluation mode.
 
 use candle_core::Result;
+use serde::{Deserialize, Serialize};
 
 use super::outcome::{Decision, Places};
 use super::{Confusion, Figures, Measure, Metrics, Outcome, Ranking};
 
 /// A wrong decision about an example.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mistake {
     /// The example's place in the order of evaluation.
     pub index: usize,
@@ -19,7 +20,7 @@ pub struct Mistake {
 }
 
 /// A pass over a data set in evaluation mode.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Evaluation {
     metrics: Metrics,
     confusion: Option<Confusion>,
@@ -42,7 +43,14 @@ impl Evaluation {
     /// # Errors
     /// If its numbers cannot be read, or batches differ in the number of classes.
     pub fn add(&mut self, outcome: &Outcome) -> Result<()> {
-        let before = self.metrics.examples() as usize;
+        self.add_from(self.metrics.examples() as usize, outcome)
+    }
+
+    /// Adds a batch whose first example is at place `before` in the order of evaluation.
+    ///
+    /// # Errors
+    /// As [`Evaluation::add`].
+    pub(crate) fn add_from(&mut self, before: usize, outcome: &Outcome) -> Result<()> {
         self.metrics.add(outcome)?;
         let Some(decisions) = outcome.decisions() else { return Ok(()) };
         let classes = decisions.classes();
@@ -70,10 +78,31 @@ impl Evaluation {
             }
             Ok(())
         })?;
-        // Stable: among equals the earlier example stays in front.
-        mistakes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-        mistakes.truncate(MISTAKES);
+        self.keep_the_worst();
         Ok(())
+    }
+
+    /// Adds what was seen of other examples of the same data set.
+    pub(crate) fn join(mut self, other: Self) -> Self {
+        self.metrics += other.metrics;
+        self.scenes |= other.scenes;
+        self.ranking.join(other.ranking);
+        self.mistakes.extend(other.mistakes);
+        self.keep_the_worst();
+        match (&mut self.confusion, other.confusion) {
+            (Some(own), Some(other)) => {
+                let counts = own.counts.iter_mut().flatten().zip(other.counts.into_iter().flatten());
+                counts.for_each(|(count, more)| *count += more);
+            }
+            (own, other) => *own = own.take().or(other),
+        }
+        self
+    }
+
+    fn keep_the_worst(&mut self) {
+        // Among equals the earlier example stays in front.
+        self.mistakes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.index.cmp(&b.index)));
+        self.mistakes.truncate(MISTAKES);
     }
 
     /// The means, of scenes with that of intersection over union, of two classes with how well scores tell them apart.

@@ -1,7 +1,9 @@
 //! Whether scores put what is there above what is not.
 
+use serde::{Deserialize, Serialize};
+
 /// Scores of examples, each of which is of the class in question or not: sixteen bytes each.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ranking {
     scores: Vec<(f64, bool)>,
 }
@@ -22,6 +24,11 @@ impl Ranking {
     /// Adds an example that is not.
     pub fn negative(&mut self, score: f64) {
         self.scores.push((score, false));
+    }
+
+    /// Adds the examples of another.
+    pub(super) fn join(&mut self, other: Self) {
+        self.scores.extend(other.scores);
     }
 
     /// From the highest score to the lowest; examples with one score are together.

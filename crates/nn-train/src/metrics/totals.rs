@@ -152,6 +152,16 @@ pub struct Metrics {
     counts: Counts,
 }
 
+impl AddAssign for Metrics {
+    fn add_assign(&mut self, other: Self) {
+        self.examples += other.examples;
+        self.loss += other.loss;
+        self.decided += other.decided;
+        self.correct += other.correct;
+        self.counts += other.counts;
+    }
+}
+
 impl Metrics {
     /// Adds a batch.
     ///

@@ -1,5 +1,5 @@
 //! Runs of the loop from beginning to end, on a toy: resumption, refusals, divergence, what ends a run and what it
-//! keeps.
+//! keeps, ranks.
 
 mod audit;
 mod averaging;
@@ -7,6 +7,7 @@ mod ending;
 mod frozen;
 mod kept;
 mod plateau;
+mod ranks;
 mod refusals;
 mod resume;
 mod toy;
