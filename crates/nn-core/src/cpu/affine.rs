@@ -10,6 +10,8 @@ use super::simd::vectorised;
 
 /// Rows of `x` up to which numbers meet where they lie: a layout of so few would have many zeros.
 const FEW: usize = 7;
+/// Multiply-adds of a single row from which several threads read `w`: its memory is what such a product waits for.
+const SHARED: usize = 1 << 15;
 /// Rows of `x` beyond which laying out `w` costs little of the product.
 const MANY: usize = 512;
 /// Rows of `w` of a task.
@@ -20,13 +22,13 @@ pub(crate) fn affine<T: Element>(x: Mat<T>, w: Mat<T>, b: Option<&[T]>) -> Vec<T
     assert!([x, w].iter().all(|m| (m.row, m.col) == (m.cols, 1)), "affine: rows one after the other");
     assert_eq!(x.cols, w.cols, "affine: rows of another length");
     assert!(b.is_none_or(|b| b.len() == w.rows), "affine: a bias for each output");
-    if x.cols > 0 && (2..=FEW).contains(&x.rows) {
+    let least = if x.cols * w.rows < SHARED { 2 } else { 1 };
+    if x.cols > 0 && (least..=FEW).contains(&x.rows) {
         return few::product(x.data, w.data, x.cols, b);
     }
     if x.cols > 0 && (FEW + 1..=MANY).contains(&x.rows) {
         return some(x.data, w.data, x.cols, b);
     }
-    // One row is memory's business.
     let Some(b) = b else { return product(x, w.t()) };
     let mut y = b.repeat(x.rows);
     add_product(&mut y, x, w.t());
@@ -67,9 +69,16 @@ mod tests {
     }
 
     fn check<T: Element>(tolerance: f64) {
-        for (rows, outputs, k) in
-            [(1, 5, 3), (2, 3, 7), (8, 130, 20), (9, 130, 20), (33, 97, 500), (512, 3, 4), (513, 3, 4)]
-        {
+        for (rows, outputs, k) in [
+            (1, 5, 3),
+            (1, 1100, 67),
+            (2, 3, 7),
+            (8, 130, 20),
+            (9, 130, 20),
+            (33, 97, 500),
+            (512, 3, 4),
+            (513, 3, 4),
+        ] {
             let (x, w) = (numbers::<T>(1, rows * k), numbers::<T>(2, outputs * k));
             let bias = numbers::<T>(3, outputs);
             for b in [None, Some(bias.as_slice())] {
