@@ -57,7 +57,9 @@ pub(crate) fn run_task<T: Task>(args: &Args, name: &str, text: &str) -> Result<(
     let length = Length { steps_per_epoch: args.steps_per_epoch, epochs };
     let points = points(&schedule, length);
     if let Some(file) = &args.output {
-        let title = format!("Learning rate of {name}: {}", told(&schedule));
+        // A headline has no room for all that a schedule is told.
+        let [head, _] = told(&schedule);
+        let title = format!("Learning rate of {name}: {head}");
         draw(file, &title, &points)?;
     }
     show(args, &schedule, length, &points)
@@ -91,13 +93,15 @@ fn points(schedule: &Schedule, length: Length) -> Vec<(f64, f64)> {
     (0..count).map(rate).collect()
 }
 
-/// The schedule as a recipe has it.
-fn told(schedule: &Schedule) -> String {
+/// The schedule as a recipe has it: up to the decay's kind, and the keys of that.
+fn told(schedule: &Schedule) -> [String; 2] {
     let Schedule { lr, warmup, decay } = schedule;
-    let decay = toml::to_string(decay).unwrap_or_default();
-    let decay = decay.trim_end().replace('\n', ", ").replace("kind = ", "").replace('"', "");
+    let decay = toml::to_string(decay).unwrap_or_default().replace('"', "");
+    let (kind, keys) = decay.split_once('\n').unwrap_or_default();
+    let kind = kind.trim_start_matches("kind = ");
     let warmup = if *warmup == 0.0 { String::new() } else { format!("warmup = {warmup}, ") };
-    format!("lr = {lr}, {warmup}{decay}")
+    let keys = keys.lines().map(|key| format!(", {key}")).collect();
+    [format!("lr = {lr}, {warmup}{kind}"), keys]
 }
 
 fn show(args: &Args, schedule: &Schedule, length: Length, points: &[(f64, f64)]) -> Result<()> {
@@ -116,7 +120,7 @@ fn show(args: &Args, schedule: &Schedule, length: Length, points: &[(f64, f64)])
     output::line(plot(points, highest.1, length.epochs))?;
     let mut table = Table::new(&[("", Align::Left), ("", Align::Left)]);
     let mut row = |name: &str, value: String| table.row([name.to_owned(), value]);
-    row("schedule", told(schedule));
+    row("schedule", told(schedule).concat());
     row("first step", format!("{:.3e}", first.1));
     row("highest", format!("{:.3e}, {:.2} epochs from the beginning", highest.1, highest.0));
     row("last step", format!("{:.3e}", last.1));
@@ -185,6 +189,8 @@ mod tests {
         let points = points(&schedule, Length { steps_per_epoch: 2, epochs: 6 });
         let rates: Vec<f64> = points.iter().map(|(_, lr)| *lr).collect();
         assert_eq!(rates, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]);
-        assert!(told(&schedule).starts_with("lr = 1, plateau, factor = 0.5"), "{}", told(&schedule));
+        let [head, keys] = told(&schedule);
+        assert_eq!(head, "lr = 1, plateau");
+        assert!(keys.starts_with(", factor = 0.5, patience = 1, "), "{keys}");
     }
 }

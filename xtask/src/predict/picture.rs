@@ -74,7 +74,7 @@ fn open(args: &Args) -> Result<(Model, Reader)> {
             let plan = &subject.recipe.model;
             let model = plan.build(classes.len(), inference(), &device)?;
             let (data, size) = (subject.recipe.data.clone(), plan.input());
-            (model, Reader::Like { data, size, classes })
+            (model, Reader::Like { data: Box::new(data), size, classes })
         }
     };
     model.load(&subject.weights)?;
@@ -86,7 +86,7 @@ enum Reader {
     /// As the weights' source says.
     Photo(Source),
     /// As the images of a data set are, `[C, H, W]`.
-    Like { data: data::Plan, size: [usize; 3], classes: Vec<String> },
+    Like { data: Box<data::Plan>, size: [usize; 3], classes: Vec<String> },
 }
 
 impl Reader {

@@ -17,7 +17,8 @@ pub fn write_rate_curve(file: &Path, title: &str, points: &[(f64, f64)]) -> Resu
 }
 
 fn svg(title: &str, points: &[(f64, f64)]) -> String {
-    let end = points.last().map_or(1.0, |(epoch, _)| epoch.max(1e-9));
+    // The end of the epoch that the last point is in.
+    let end = points.last().map_or(1.0, |(epoch, _)| epoch.ceil().max(1.0));
     let rate = Series { name: "".into(), class: "rate", points: points.to_vec(), marks: Marks::Line };
     let chart = Chart {
         title: "learning rate",
