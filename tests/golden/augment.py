@@ -35,13 +35,18 @@ def planes(picture):
     return torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy())
 
 
+def resize(picture, size, mode):
+    """Rows, then columns: in one call Pillow 13 takes columns first where a picture loses much more of its height."""
+    return F.resize(F.resize(picture, [picture.height, size[1]], mode), size, mode)
+
+
 tensors = {"picture": planes(picture)}
 for name, (function, factors) in FACTORS.items():
     for i, factor in enumerate(factors):
         tensors[f"{name}.{i}"] = planes(function(picture, factor))
 for i, size in enumerate(SIZES):
-    tensors[f"bilinear.{i}"] = planes(F.resize(picture, size, InterpolationMode.BILINEAR))
-    tensors[f"bicubic.{i}"] = planes(F.resize(picture, size, InterpolationMode.BICUBIC))
+    tensors[f"bilinear.{i}"] = planes(resize(picture, size, InterpolationMode.BILINEAR))
+    tensors[f"bicubic.{i}"] = planes(resize(picture, size, InterpolationMode.BICUBIC))
     tensors[f"nearest.{i}"] = planes(F.resize(picture, size, InterpolationMode.NEAREST))
 about = {
     "maker": "tests/golden/augment.py",

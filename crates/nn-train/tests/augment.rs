@@ -53,7 +53,8 @@ fn colours_change_to_the_byte() -> Result<()> {
     Ok(())
 }
 
-/// Within one level, where a rounding of the filter's weights decides; classes are looked up.
+/// Within one level, where a rounding of the filter's weights decides; classes are looked up. Rows come before columns, as in
+/// Pillow before 13, whatever the sizes.
 #[test]
 fn sizes_change_as_pillows_do() -> Result<()> {
     let (tensors, about) = golden()?;

@@ -1,6 +1,8 @@
 //! One picture in memory, eight bits a channel, and the geometry that crops, flips and resizing are made of.
 //!
-//! Source: resizing widens the filter by the scale where a picture shrinks, rows before columns, as Pillow and torchvision do.
+//! Source: resizing widens the filter by the scale where a picture shrinks, as Pillow and torchvision do.
+//! Differs: rows always come before columns. So they did in Pillow before 13, with which networks that are published were
+//! trained; Pillow 13 takes columns first where a picture loses much more of its height than of its width.
 
 use candle_core::{Error, Result};
 use fast_image_resize::images::{Image as Resized, ImageRef};
