@@ -12,6 +12,7 @@ mod device;
 mod diff;
 mod eval;
 mod explain;
+mod export;
 mod failure;
 mod fetch;
 mod figures;
@@ -26,6 +27,7 @@ mod output;
 mod overfit;
 mod predict;
 mod progress;
+mod provenance;
 mod recipe;
 mod sanitize;
 mod session;
@@ -82,6 +84,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Bring weights into another format or number type
     Convert(convert::Args),
+    /// Make a model of ONNX for other programs
+    Export(export::Args),
     /// Show in what two files of weights differ
     Diff(diff::Args),
     /// Measure how long ops and training steps take, beside PyTorch
@@ -125,6 +129,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Summary(args) => summary::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Build(args) => build::run(&args),

@@ -4,6 +4,7 @@ mod averaging;
 mod ending;
 mod frozen;
 mod kept;
+mod provenance;
 mod refusals;
 mod resume;
 mod toy;
