@@ -1,15 +1,13 @@
 //! `convert`: weights from any format that is read to safetensors or PyTorch's.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use candle_core::DType;
 use nn_core::weights::{self, Outline, WeightFile};
-use nn_vision::Pretrained;
 
 use crate::failure::{self, Advise, failed};
-use crate::output;
+use crate::{output, provenance};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -26,7 +24,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIBRARY")]
     to: Option<String>,
     /// Note a fact in the metadata, such as licence=MIT; safetensors only
-    #[arg(long = "note", value_name = "KEY=VALUE", value_parser = fact)]
+    #[arg(long = "note", value_name = "KEY=VALUE", value_parser = provenance::fact)]
     notes: Vec<(String, String)>,
     /// Write over DST if it exists
     #[arg(long)]
@@ -45,11 +43,6 @@ enum FloatName {
 enum Target {
     Safetensors,
     Torch,
-}
-
-fn fact(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -74,7 +67,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match target {
         Target::Torch => weights::torch::write_each(&args.target, &outline, tensor)?,
         Target::Safetensors => {
-            let metadata = metadata(&file, args)?;
+            let mut metadata = provenance::of(&args.source, &file)?;
+            metadata.extend(args.notes.iter().cloned());
             weights::safetensors::write_each(&args.target, &outline, &metadata, tensor)?;
         }
     }
@@ -105,26 +99,6 @@ fn rename(file: &mut WeightFile, library: &str) -> Result<()> {
             );
     }
     Ok(())
-}
-
-/// What is known of the source, what it says of itself, and what was noted, which counts most.
-fn metadata(file: &WeightFile, args: &Args) -> Result<BTreeMap<String, String>> {
-    let name = args.source.file_name().map(|name| name.to_string_lossy().into_owned());
-    let sha256 = nn_vision::sha256(&args.source)?;
-    let mut known = BTreeMap::new();
-    if let Some(row) = Pretrained::all().find(|row| row.has(&sha256)) {
-        known.insert("source".to_owned(), row.url());
-        known.insert("licence".to_owned(), row.licence.to_owned());
-        known.extend(row.accuracy.map(|top1| ("accuracy".to_owned(), format!("{top1} % top-1"))));
-    }
-    // A file that says where it is from keeps the sum of what it was made from.
-    let said = &file.about().metadata;
-    if !said.contains_key("source") {
-        known.insert("sha256".to_owned(), sha256);
-        known.entry("source".to_owned()).or_insert_with(|| name.unwrap_or_default());
-    }
-    let facts = known.into_iter().chain(said.clone());
-    Ok(facts.chain(args.notes.iter().cloned()).collect())
 }
 
 impl From<FloatName> for DType {

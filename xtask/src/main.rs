@@ -14,6 +14,7 @@ mod device;
 mod diff;
 mod eval;
 mod explain;
+mod export;
 mod failure;
 mod fetch;
 mod figures;
@@ -29,6 +30,7 @@ mod overfit;
 mod plot;
 mod predict;
 mod progress;
+mod provenance;
 mod ranks;
 mod recipe;
 mod sanitize;
@@ -91,6 +93,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Bring weights into another format or number type
     Convert(convert::Args),
+    /// Make a model of ONNX for other programs
+    Export(export::Args),
     /// Show in what two files of weights differ
     Diff(diff::Args),
     /// Measure how long ops and training steps take, beside PyTorch
@@ -149,6 +153,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Summary(args) => summary::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Build(args) => build::run(&args),

@@ -20,7 +20,7 @@ use crate::progress::{Display, Progress, Scope};
 use crate::recipe::{self, Recipe};
 use crate::session::{self, Session};
 use crate::task::{Parts, Task};
-use crate::{figures, overfit, ranks};
+use crate::{figures, overfit, provenance, ranks};
 
 const EXAMPLES: &str = "Examples:
   cargo xtask train lenet5
@@ -128,7 +128,7 @@ impl<T: Task> Training<T> {
         let [_, data] = T::title(&recipe);
         let path = ranks::lead(&**ranks, out(args.out.as_deref(), name, &data)?)?;
         let mut session = Session::<T>::start(recipe, ranks)?;
-        let (recipe, about) = (session.recipe.to_toml()?, about(&session));
+        let (recipe, about) = (session.recipe.to_toml()?, about(&session)?);
         let known =
             serde_json::to_string(&session.known).context("cannot write what is known of the data")?;
         let begin = Begin { recipe: &recipe, known: &known, about };
@@ -286,7 +286,7 @@ impl<T: Task> Training<T> {
 }
 
 /// What the run is about, for its report.
-fn about<T: Task>(session: &Session<T>) -> About {
+fn about<T: Task>(session: &Session<T>) -> Result<About> {
     let words = std::env::args().skip(1).map(|word| {
         let plain = word.chars().all(|c| c.is_alphanumeric() || "-_./=,:+@%".contains(c));
         if plain && !word.is_empty() { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
@@ -295,13 +295,15 @@ fn about<T: Task>(session: &Session<T>) -> About {
         Shard { of: 1, .. } => String::new(),
         Shard { of, .. } => format!("mpirun -n {of} "),
     };
-    About {
+    let start = session.recipe.train.weights.as_deref();
+    Ok(About {
         title: session.title(),
         command: format!("{launcher}cargo xtask {}", words.collect::<Vec<_>>().join(" ")),
         classes: T::classes(&session.known),
         facts: session.facts(),
+        provenance: start.map(provenance::of_start).transpose()?.unwrap_or_default(),
         ..About::default()
-    }
+    })
 }
 
 /// Why a run is over.

@@ -13,6 +13,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId};
 
+use crate::graph::Origin;
 use crate::ops::sum_of;
 
 /// The gradients of `y`, of the sum of its elements if they are several, by every variable it was made from.
@@ -85,8 +86,17 @@ fn walk(y: &Tensor, places: Vec<Place<'_>>) -> Result<GradStore> {
     Ok(grads)
 }
 
-/// What an op does on the way back.
+/// What was written down of how `x` was made; see [`crate::graph`].
+pub(crate) fn origin(x: &Tensor) -> Option<Origin> {
+    let step = steps().get(&x.id())?.clone();
+    Some(step.derivative.origin(&step.args))
+}
+
+/// What an op does on the way back, and what it did on the way there.
 pub(crate) trait Derivative: Send + Sync {
+    /// In words.
+    fn origin(&self, args: &[Tensor]) -> Origin;
+
     /// The gradient of each argument, where it takes one.
     fn gradients(&self, args: &[Tensor], y: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>>;
 }

@@ -6,6 +6,7 @@
 //! | [`ops`] | differentiable functions of tensors, one file each |
 //! | [`layer`] | [`Layer`], the contract every layer and model keeps, and adapters to Candle's `Module` |
 //! | [`backward()`] | gradients of a whole graph, with fewer passes over memory than Candle's way |
+//! | [`graph`] | what a tensor was made from, in words |
 //! | [`ctx`] | [`Ctx`]: mode, random numbers and observer of one forward pass |
 //! | [`random`] | counter-based random numbers: a draw depends on seed, place and index only |
 //! | [`store`] | [`ParamStore`]: trainable parameters and buffers by name, behind a `VarBuilder` |
@@ -21,6 +22,7 @@ mod backward;
 mod cpu;
 pub mod ctx;
 mod error;
+pub mod graph;
 pub mod layer;
 pub mod ops;
 pub mod random;

@@ -75,22 +75,22 @@ impl Trainer {
         state.last = Some(weights);
         let length = self.length();
         self.config.schedule.watch(&mut self.state.watched, &eval, self.state.step, length);
-        self.keep(best, best_ema)?;
+        self.keep(best.then_some(weights), mean.filter(|_| best_ema))?;
         let event = self.evaluated(weights, ema, best, found.weights.confusion().filter(|_| best));
         self.log(&event)?;
         Ok(event)
     }
 
     /// Writes the weights, or their running mean, if they are the best.
-    fn keep(&self, weights: bool, ema: bool) -> Result<(), TrainError> {
+    fn keep(&self, weights: Option<Score>, mean: Option<Score>) -> Result<(), TrainError> {
         let Some(run) = &self.run else { return Ok(()) };
-        if weights {
-            self.store.save(run.file(MODEL))?;
+        if let Some(found) = weights {
+            run.write_weights(MODEL, &self.store.tensors(), &found)?;
         }
-        if let Some(means) = self.ema.as_ref().filter(|_| ema) {
+        if let Some((means, found)) = self.ema.as_ref().zip(mean) {
             let mut tensors = self.store.tensors();
             tensors.extend(means.means());
-            nn_core::weights::safetensors::write(&run.file(EMA), &tensors)?;
+            run.write_weights(EMA, &tensors, &found)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! | `known.json` | what the training data told before training, if the caller keeps that: a vocabulary |
 //! | `last/checkpoint.safetensors` | everything needed to go on |
 //! | `last/step-000000123.safetensors` | the same after step 123: [`FitConfig::keep`](crate::FitConfig) says how many of these there are |
-//! | `model.safetensors` | the best weights by evaluation so far |
+//! | `model.safetensors` | the best weights by evaluation so far, with recipe, figures and origin in the metadata |
 //! | `ema.safetensors` | the best running mean of the weights, if there is one |
 //! | `log.jsonl` | an [`Event`] a line |
 //! | `events.out.tfevents` | the figures for TensorBoard, if [`Viewer`](crate::Viewer) says so |
@@ -16,17 +16,21 @@
 //! The folder appears whole, with its recipe and a checkpoint of step 0; every file but the log is replaced
 //! atomically, and the log is cut back to the length its checkpoint remembers. So whenever a run is killed, it can go on.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use candle_core::Tensor;
+use nn_core::weights::safetensors;
+
 use crate::error::TrainError;
 use crate::event::Event;
 use crate::journal::Journal;
-use crate::summary::Summary;
+use crate::summary::{Score, Summary};
 use crate::tensorboard::{self, Board};
 
 /// The best weights by evaluation, relative to the folder.
@@ -61,6 +65,9 @@ pub struct About {
     pub classes: Vec<String>,
     /// More to know, in pairs: `("candle", "0.11.1")`.
     pub facts: Vec<(String, String)>,
+    /// Where what it starts from is from, and what else its weights shall say of themselves: becomes metadata of
+    /// `model.safetensors` and `ema.safetensors`, beside the recipe and the figures.
+    pub provenance: BTreeMap<String, String>,
     /// When the folder came into being, in seconds since 1970; filled in then.
     pub created: u64,
 }
@@ -111,6 +118,23 @@ pub fn events(path: &Path) -> Result<Vec<Event>, TrainError> {
     Ok(text.lines().map_while(|line| serde_json::from_str(line).ok()).collect())
 }
 
+/// What the weights of the run in this folder say of themselves, whenever they are written.
+pub(crate) fn provenance(path: &Path) -> Result<BTreeMap<String, String>, TrainError> {
+    let file = path.join(LOG);
+    let mut first = String::new();
+    let read = File::open(&file).and_then(|log| BufReader::new(log).read_line(&mut first));
+    read.map_err(TrainError::io(&file))?;
+    let about = match serde_json::from_str(&first) {
+        Ok(Event::Created(about)) => about,
+        _ => About::default(),
+    };
+    let version = format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    let source = format!("a training run: {}", about.title);
+    let own = [("recipe", recipe(path)?), ("source", source), ("trained_by", version)];
+    let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
+    Ok(own.chain(about.provenance).filter(|(_, value)| !value.is_empty()).collect())
+}
+
 /// The final figures of a run; `None` if it is not finished.
 ///
 /// # Errors
@@ -132,6 +156,7 @@ pub(crate) struct Run {
     path: PathBuf,
     log: Journal,
     board: Option<(Board, Journal)>,
+    provenance: BTreeMap<String, String>,
     _lock: File,
 }
 
@@ -161,8 +186,7 @@ impl Run {
                 _ => TrainError::io(path)(e),
             })?;
             sync_folder(parent)?;
-            let log = Journal::open(&path.join(LOG))?;
-            Ok(Self { path: path.to_owned(), log, board: None, _lock: lock })
+            Self::in_folder(path, lock)
         });
         filled.inspect_err(|_| {
             // Best effort: the error that matters is the one that brought us here.
@@ -175,9 +199,31 @@ impl Run {
         if !path.join(CHECKPOINT).is_file() {
             return Err(TrainError::NoRun(path.to_owned()));
         }
-        let lock = lock(path)?;
-        let log = Journal::open(&path.join(LOG))?;
-        Ok(Self { path: path.to_owned(), log, board: None, _lock: lock })
+        Self::in_folder(path, lock(path)?)
+    }
+
+    fn in_folder(path: &Path, lock: File) -> Result<Self, TrainError> {
+        let (log, provenance) = (Journal::open(&path.join(LOG))?, provenance(path)?);
+        Ok(Self { path: path.to_owned(), log, board: None, provenance, _lock: lock })
+    }
+
+    /// Replaces the file `name` of weights, with where they are from and how good they were found to be.
+    pub(crate) fn write_weights(
+        &self,
+        name: &str,
+        tensors: &BTreeMap<String, Tensor>,
+        found: &Score,
+    ) -> Result<(), TrainError> {
+        let Score { epoch, step, eval, .. } = found;
+        let mut metadata = self.provenance.clone();
+        metadata.extend([
+            ("epoch".to_owned(), epoch.to_string()),
+            ("step".to_owned(), step.to_string()),
+            ("loss".to_owned(), format!("{:.4}", eval.loss)),
+        ]);
+        let figures = eval.measures();
+        metadata.extend(figures.map(|(measure, value)| (measure.key().to_owned(), measure.text(value))));
+        Ok(safetensors::write_with(&self.file(name), tensors, &metadata)?)
     }
 
     /// Writes an event file for TensorBoard from now on.

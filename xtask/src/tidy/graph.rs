@@ -16,8 +16,9 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("nn-vision", &["nn-core", "nn-layers"]),
     ("nn-sequence", &["nn-core", "nn-layers"]),
     ("nn-train", &["nn-core", "nn-layers"]),
-    ("xtask", &["nn-core", "nn-layers", "nn-vision", "nn-sequence", "nn-train"]),
-    ("nn-tests", &["nn-core", "nn-layers", "nn-vision", "nn-sequence", "nn-train"]),
+    ("nn-onnx", &["nn-core"]),
+    ("xtask", &["nn-core", "nn-layers", "nn-vision", "nn-sequence", "nn-train", "nn-onnx"]),
+    ("nn-tests", &["nn-core", "nn-layers", "nn-vision", "nn-sequence", "nn-train", "nn-onnx"]),
 ];
 
 pub(super) fn check(tree: &Tree) -> Result<Vec<Finding>> {

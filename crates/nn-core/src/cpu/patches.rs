@@ -19,6 +19,11 @@ pub(crate) struct Patches {
 }
 
 impl Patches {
+    /// The windows as [`crate::graph`] has them.
+    pub(crate) fn sliding(&self, groups: usize) -> crate::graph::Taps {
+        crate::ops::window::sliding(self.windows, self.input, self.output, groups)
+    }
+
     /// Taps of the kernel on one channel.
     pub(crate) fn taps(&self) -> usize {
         self.windows[0].kernel * self.windows[1].kernel

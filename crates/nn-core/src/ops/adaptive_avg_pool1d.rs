@@ -26,7 +26,7 @@ pub fn adaptive_avg_pool1d(x: &Tensor, options: AdaptiveAvgPool1d) -> Result<Ten
     let binned = Binned::of_rows("adaptive_avg_pool1d", x, options.output)?;
     if on_cpu(&[x]) {
         let kernel = Means(binned);
-        apply1(Reshaped { kernel, shape: binned.sequences() }, x)
+        apply1(Reshaped { kernel, image: binned.input().into(), shape: binned.sequences() }, x)
     } else {
         portable(&x.unsqueeze(2)?, binned)?.squeeze(2)
     }

@@ -15,6 +15,7 @@ use crate::cpu::parallel::collect_chunks;
 use crate::cpu::phases::sum_taps;
 use crate::cpu::simd::vectorised;
 use crate::cpu::vector::CHUNK;
+use crate::graph::Operation;
 
 /// The bins of [`adaptive_avg_pool2d`], and of [`adaptive_avg_pool1d`](super::adaptive_avg_pool1d()).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,10 @@ impl Kernel<1> for Means {
 
     fn backward(&self, _x: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached1(Gradient(self.0), dy)?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![Operation::Bins(self.0.bins.map(|bins| bins.output))]
     }
 }
 

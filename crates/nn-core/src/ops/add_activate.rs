@@ -15,6 +15,7 @@ use crate::cpu::blank::by_chunks;
 use crate::cpu::simd::vectorised;
 use crate::cpu::vector::CHUNK;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// `f(a + b)` for tensors of one shape, `f` being the activation. Also half precision.
 ///
@@ -74,6 +75,10 @@ impl Kernel<2> for Sum {
             Some(_) => detached3(FromInputs(self.0), a, b, dy)?,
         };
         Ok([wants_gradient(a).then(|| dz.clone()), wants_gradient(b).then_some(dz)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        self.0.after(Operation::Add)
     }
 }
 

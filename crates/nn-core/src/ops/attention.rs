@@ -175,6 +175,12 @@ impl Fused {
         })
     }
 
+    /// The factor of the products, if there is nothing else to say: no mask, and nothing dropped.
+    fn scale_alone(&self) -> Option<f64> {
+        let Self { scale, causal, keys, mask, dropped, .. } = self;
+        (!causal && keys.is_none() && mask.is_none() && dropped.is_none()).then_some(*scale)
+    }
+
     /// Lends `f` the call as the kernel sees it.
     fn lend<T: Element, R>(
         &self,

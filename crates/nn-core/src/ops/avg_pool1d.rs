@@ -26,7 +26,7 @@ pub fn avg_pool1d(x: &Tensor, options: AvgPool1d) -> Result<Tensor> {
     let p = Pooling::of_rows("avg_pool1d", x, options.window(0))?;
     let kernel = Average::new("avg_pool1d", p, options.divisor)?;
     if on_cpu(&[x]) {
-        apply1(Reshaped { kernel, shape: p.sequences() }, x)
+        apply1(Reshaped { kernel, image: p.input_shape(), shape: p.sequences() }, x)
     } else {
         portable(&x.unsqueeze(2)?, kernel)?.squeeze(2)
     }

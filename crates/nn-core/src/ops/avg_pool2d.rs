@@ -18,6 +18,7 @@ use crate::cpu::Element;
 use crate::cpu::parallel::collect_chunks;
 use crate::cpu::simd::vectorised;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// What the sum over a window is divided by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +145,19 @@ impl Kernel<1> for Average {
 
     fn backward(&self, _x: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached1(Gradient(*self), dy)?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let plain = |w: &Window| w.rounding == Rounding::Floor;
+        let bare = |w: &Window| w.padding == [0, 0];
+        let windows = &self.pooling.windows;
+        let divisor = match self.divisor {
+            // A window at the end counts the padding that was asked for, and not how far it reaches.
+            Divisor::Window if windows.iter().all(bare) => Divisor::Inside,
+            Divisor::Window if !windows.iter().all(plain) => return Vec::new(),
+            divisor => divisor,
+        };
+        vec![Operation::AveragePool { taps: self.pooling.sliding(), divisor }]
     }
 }
 

@@ -10,6 +10,7 @@ use super::knot::Bundle;
 use crate::cpu::Element;
 use crate::cpu::blank::by_chunks;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// The tensors one after the other along `axis`: `[…, n₁, …]`, `[…, n₂, …]`, … → `[…, n₁ + n₂ + …, …]`. Any type.
 ///
@@ -83,6 +84,14 @@ impl Kernel<1> for Concat {
         let zero = zero.zeros_like()?;
         self.bundle.put(parts.collect::<Result<_>>()?, &zero);
         Ok([Some(zero)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![Operation::Concat(self.axis)]
+    }
+
+    fn operands(&self, _: &[Tensor]) -> Vec<Tensor> {
+        self.xs.clone()
     }
 }
 

@@ -29,6 +29,7 @@ use crate::cpu::bands::by_bands;
 use crate::cpu::gemm::Mat;
 use crate::cpu::patches::Patches;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// How a kernel slides along `N` axes: `[length]`, or `[height, width]`. The defaults are PyTorch's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +227,10 @@ impl Kernel<2> for Plan {
         let dw = if wants_gradient(w) { Some(detached2(backward::Weight(*self), dy, x)?) } else { None };
         Ok([dx, dw])
     }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![Operation::Convolution(self.patches.sliding(self.groups))]
+    }
 }
 
 impl Kernel<3> for Plan {
@@ -239,6 +244,10 @@ impl Kernel<3> for Plan {
         let [dx, dw] = Kernel::<2>::backward(self, [x, w], y, dy)?;
         let db = if wants_gradient(b) { Some(detached1(backward::Bias::of_output(self), dy)?) } else { None };
         Ok([dx, dw, db])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        Kernel::<2>::operations(self)
     }
 }
 

@@ -13,6 +13,7 @@ use super::window::{Rounding, Window};
 use crate::cpu::Element;
 use crate::cpu::patches::Patches;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// The convolution, along `N` axes, that is transposed: its strides spread the input's pixels and its padding cuts off
 /// the output's edge. The defaults are PyTorch's.
@@ -142,6 +143,17 @@ impl Kernel<2> for Transposed {
         let dw = if wants_gradient(w) { Some(detached2(Weight(self.0), x, dy)?) } else { None };
         Ok([dx, dw])
     }
+
+    fn operations(&self) -> Vec<Operation> {
+        let Patches { input, windows, output } = &self.0.patches;
+        let over = [0, 1].map(|axis| {
+            let (w, whole) =
+                (&windows[axis], (output[axis] - 1) * windows[axis].stride + windows[axis].span());
+            input[axis] + w.padding[0] + w.padding[1] - whole
+        });
+        let taps = self.0.patches.sliding(self.0.groups);
+        vec![Operation::TransposedConvolution { taps, output_padding: over }]
+    }
 }
 
 impl Kernel<3> for Transposed {
@@ -155,6 +167,10 @@ impl Kernel<3> for Transposed {
         let [dx, dw] = Kernel::<2>::backward(self, [x, w], y, dy)?;
         let db = if wants_gradient(b) { Some(detached1(Bias::of_input(&self.0), dy)?) } else { None };
         Ok([dx, dw, db])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        Kernel::<2>::operations(self)
     }
 }
 

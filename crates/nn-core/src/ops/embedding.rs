@@ -15,6 +15,7 @@ use crate::cpu::Element;
 use crate::cpu::blank::by_chunks;
 use crate::cpu::parallel::for_each_chunk;
 use crate::ensure;
+use crate::graph::Operation;
 
 const NAME: &str = "embedding";
 
@@ -37,7 +38,8 @@ pub fn embedding(indices: &Tensor, table: &Tensor, padding: Option<usize>) -> Re
     let numbers = checked(NAME, indices, rows)?;
     let dims = [indices.dims(), &[width]].concat();
     if on_cpu(&[table]) {
-        apply1(Lookup { indices: numbers.into(), dims: dims.into(), padding }, table)
+        let source = indices.track_op().then(|| indices.clone());
+        apply1(Lookup { indices: numbers.into(), source, dims: dims.into(), padding }, table)
     } else {
         portable(&numbers, table, padding)?.reshape(dims)
     }
@@ -46,6 +48,8 @@ pub fn embedding(indices: &Tensor, table: &Tensor, padding: Option<usize>) -> Re
 #[derive(Clone)]
 struct Lookup {
     indices: Arc<[u32]>,
+    /// The indices, where they lead back to a variable: for [`crate::graph`].
+    source: Option<Tensor>,
     /// Of the output.
     dims: Shape,
     padding: Option<usize>,
@@ -72,6 +76,14 @@ impl Kernel<1> for Lookup {
     fn backward(&self, [table]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let rows = table.dim(0)?;
         Ok([Some(detached1(Scatter { lookup: self.clone(), rows }, dy)?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        self.source.iter().map(|_| Operation::Embedding).collect()
+    }
+
+    fn operands(&self, args: &[Tensor]) -> Vec<Tensor> {
+        args.iter().chain(&self.source).cloned().collect()
     }
 }
 

@@ -8,6 +8,7 @@ use candle_core::{Result, Shape, Tensor};
 use super::kernel::{Kernel, Strided, View, apply1, on_cpu, wants_gradient};
 use crate::cpu::Element;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// `x` in a larger shape: axes are aligned at the end, and those of size 1, or missing in front, are repeated. Any type.
 ///
@@ -45,6 +46,10 @@ impl Kernel<1> for Expand {
         let repeated = |&axis: &usize| axis < new || x.dims()[axis - new] != dy.dims()[axis];
         let axes: Vec<usize> = (0..dy.rank()).filter(repeated).collect();
         Ok([Some(dy.detach().sum_keepdim(axes)?.reshape(x.shape())?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![Operation::Expand(self.0.dims().to_vec())]
     }
 }
 

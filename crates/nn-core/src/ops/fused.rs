@@ -9,6 +9,7 @@ use super::activation::Activation;
 use super::pointwise::{Pointwise, Seen, Visitor};
 use crate::cpu::simd::vectorised;
 use crate::cpu::{Element, vector};
+use crate::graph::Operation;
 
 /// Numbers of a block: of three blocks of `f32`, 24 KiB.
 pub(super) const BLOCK: usize = 2048;
@@ -39,6 +40,11 @@ impl Fused {
         if let Some(f) = self.0 {
             f.visit(Apply(z));
         }
+    }
+
+    /// What an op does that ends with the activation.
+    pub(super) fn after(self, operation: Operation) -> Vec<Operation> {
+        [operation].into_iter().chain(self.0.map(Operation::Activation)).collect()
     }
 
     /// `z` becomes `f'(z) · dy`.

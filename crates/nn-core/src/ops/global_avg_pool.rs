@@ -24,7 +24,7 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let binned = Binned::global("global_avg_pool", x)?;
     if on_cpu(&[x]) {
         let kernel = Means(binned);
-        apply1(Reshaped { kernel, shape: binned.channels().into() }, x)
+        apply1(Reshaped { kernel, image: binned.input().into(), shape: binned.channels().into() }, x)
     } else {
         portable(&x.reshape(binned.input())?, binned)?.reshape(binned.channels())
     }

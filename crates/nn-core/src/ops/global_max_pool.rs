@@ -23,7 +23,7 @@ pub fn global_max_pool(x: &Tensor) -> Result<Tensor> {
     let binned = Binned::global("global_max_pool", x)?;
     if on_cpu(&[x]) {
         let kernel = Maxima::new(binned, x);
-        apply1(Reshaped { kernel, shape: binned.channels().into() }, x)
+        apply1(Reshaped { kernel, image: binned.input().into(), shape: binned.channels().into() }, x)
     } else {
         portable(&x.reshape(binned.input())?, binned)?.reshape(binned.channels())
     }

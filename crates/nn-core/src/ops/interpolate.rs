@@ -14,6 +14,7 @@ use super::precision::{half_precision, widen};
 use crate::cpu::Element;
 use crate::cpu::resample::{Taps, resample};
 use crate::ensure;
+use crate::graph::Operation;
 
 /// Which pixels of the input make one of the output, and with which weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,25 +60,34 @@ pub fn interpolate(x: &Tensor, size: [usize; 2], how: Interpolation) -> Result<T
         return Ok(x.clone()); // Every way of interpolating is then the identity.
     }
     let taps = [0, 1].map(|axis| how.taps(input[axis], size[axis]));
-    if on_cpu(&[x]) { apply1(Resample(taps), x) } else { portable(x, &taps) }
+    if on_cpu(&[x]) { apply1(Resample { taps, how }, x) } else { portable(x, &taps) }
 }
 
-/// The weights along height and width.
+/// The weights along height and width, and where they are from.
 #[derive(Clone)]
-struct Resample([Taps; 2]);
+struct Resample {
+    taps: [Taps; 2],
+    how: Interpolation,
+}
 
 impl Kernel<1> for Resample {
     const NAME: &'static str = "interpolate";
 
     fn forward<T: Element>(&self, [x]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
         let &[b, c, _, _] = x.dims else { unreachable!("checked by interpolate") };
-        let [down, right] = &self.0;
+        let [down, right] = &self.taps;
         Ok((resample(&x.data, b * c, [down, right]), (b, c, down.outputs(), right.outputs()).into()))
     }
 
     /// The gradient of a linear map is its transpose: interpolation with the taps the other way round.
     fn backward(&self, [_]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        Ok([Some(detached1(Self(self.0.each_ref().map(Taps::transposed)), dy)?)])
+        let taps = self.taps.each_ref().map(Taps::transposed);
+        Ok([Some(detached1(Self { taps, ..*self }, dy)?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let [down, right] = &self.taps;
+        vec![Operation::Interpolate { size: [down.outputs(), right.outputs()], how: self.how }]
     }
 }
 

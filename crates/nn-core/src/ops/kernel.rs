@@ -15,6 +15,7 @@ use candle_core::{
 use crate::backward::{Derivative, Mark};
 use crate::cpu::Element;
 use crate::cpu::strided::gather;
+use crate::graph::{Operation, Origin};
 
 /// A contiguous, row-major read of one argument.
 pub(crate) struct View<'a, T: Clone> {
@@ -79,6 +80,16 @@ pub(crate) trait Kernel<const N: usize>: Clone + Send + Sync + 'static {
     fn backward(&self, xs: [&Tensor; N], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; N]> {
         let _ = (xs, y, dy);
         Err(Error::BackwardNotSupported { op: Self::NAME })
+    }
+
+    /// What the kernel computes, in words, one after the other; none if it has none.
+    fn operations(&self) -> Vec<Operation> {
+        Vec::new()
+    }
+
+    /// What it computes that from: its arguments, and what it reads by itself.
+    fn operands(&self, args: &[Tensor]) -> Vec<Tensor> {
+        args.to_vec()
     }
 }
 
@@ -211,6 +222,10 @@ impl<K> Op<K> {
 struct Numbered<K, const N: usize>(K);
 
 impl<const N: usize, K: Kernel<N>> Derivative for Numbered<K, N> {
+    fn origin(&self, args: &[Tensor]) -> Origin {
+        Origin { op: K::NAME, operations: self.0.operations(), arguments: self.0.operands(args) }
+    }
+
     fn gradients(&self, args: &[Tensor], y: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let args = std::array::from_fn(|i| &args[i]);
         Ok(self.0.backward(args, y, dy)?.into())
@@ -333,6 +348,20 @@ pub fn update_in_place(
     };
     let grad = Strided::<f32>::new(storage, layout)?.contiguous();
     nest(state, Vec::with_capacity(state.len()), &grad.data, f)
+}
+
+/// Lends `f` the elements of a contiguous `f32` tensor on the CPU, to be written over.
+///
+/// # Errors
+/// If it is not such a tensor.
+pub(crate) fn overwrite<R>(x: &Tensor, f: impl FnOnce(&mut [f32]) -> R) -> Result<R> {
+    let mut result = None;
+    nest(&[x], Vec::with_capacity(1), &[], |open, _| {
+        let [x] = open else { unreachable!("one tensor was given") };
+        result = Some(f(x));
+    })?;
+    let Some(result) = result else { unreachable!("called once") };
+    Ok(result)
 }
 
 /// Borrows the tensors one inside the other: Candle lends one mutable storage at a time, for the length of a call.

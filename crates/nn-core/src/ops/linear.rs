@@ -11,6 +11,7 @@ use crate::cpu::Element;
 use crate::cpu::affine::affine;
 use crate::cpu::gemm::{Mat, product};
 use crate::ensure;
+use crate::graph::Operation;
 
 /// `y = x · wᵀ + b`
 ///
@@ -64,6 +65,10 @@ impl Kernel<2> for Linear {
         let dw = if wants_gradient(w) { Some(detached2(WeightGradient, dy, x)?) } else { None };
         Ok([dx, dw])
     }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![Operation::Linear]
+    }
 }
 
 impl Kernel<3> for Linear {
@@ -80,6 +85,10 @@ impl Kernel<3> for Linear {
         let [dx, dw] = Kernel::<2>::backward(self, [x, w], y, dy)?;
         let db = if wants_gradient(b) { Some(detached1(BiasGradient, dy)?) } else { None };
         Ok([dx, dw, db])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![Operation::Linear]
     }
 }
 

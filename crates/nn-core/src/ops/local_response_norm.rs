@@ -12,6 +12,7 @@ use super::precision::{half_precision, widen};
 use crate::cpu::Element;
 use crate::cpu::axis::{self, Axis, PerColumn};
 use crate::ensure;
+use crate::graph::Operation;
 
 /// Options of [`local_response_norm`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -136,6 +137,10 @@ impl Kernel<1> for Response {
 
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached2(Gradient(*self), x, dy)?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![Operation::LocalResponseNorm(self.0)]
     }
 }
 

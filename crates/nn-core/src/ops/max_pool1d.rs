@@ -27,7 +27,7 @@ pub fn max_pool1d(x: &Tensor, options: MaxPool1d) -> Result<Tensor> {
     let p = Pooling::of_rows("max_pool1d", x, options.window(0))?;
     check_sight("max_pool1d", &p)?;
     if on_cpu(&[x]) {
-        apply1(Reshaped { kernel: Maxima::new(p, x), shape: p.sequences() }, x)
+        apply1(Reshaped { kernel: Maxima::new(p, x), image: p.input_shape(), shape: p.sequences() }, x)
     } else {
         portable(&x.unsqueeze(2)?, p)?.squeeze(2)
     }

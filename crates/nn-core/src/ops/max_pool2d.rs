@@ -23,6 +23,7 @@ use crate::cpu::Element;
 use crate::cpu::parallel::collect_pairs;
 use crate::cpu::simd::vectorised;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// The windows of [`max_pool2d`], `[height, width]`, and of [`max_pool1d`](super::max_pool1d()), `[length]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +153,10 @@ impl Kernel<1> for Maxima {
     fn backward(&self, _x: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let gradient = Gradient { pooling: self.pooling, places: self.places.clone() };
         Ok([Some(detached1(gradient, dy)?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![Operation::MaxPool(self.pooling.sliding())]
     }
 }
 

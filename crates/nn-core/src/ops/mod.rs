@@ -121,6 +121,7 @@ pub use group_norm::group_norm;
 pub use huber::{Huber, huber};
 pub use instance_norm::instance_norm;
 pub use interpolate::{Interpolation, Sampling, interpolate};
+pub(crate) use kernel::overwrite;
 pub use kernel::update_in_place;
 pub use kl_div::{KlDiv, KlTarget, kl_div};
 pub use l1::l1;

@@ -9,6 +9,7 @@ use super::kernel::{Kernel, Strided, View, apply1, on_cpu, wants_gradient};
 use super::pad::pad;
 use crate::cpu::Element;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// The `len` places of `axis` from `start` on: `[…, n, …]` → `[…, len, …]`. Any type.
 ///
@@ -61,6 +62,11 @@ impl Kernel<1> for Narrow {
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let after = x.dims()[self.axis] - self.start - self.len;
         Ok([Some(pad(&dy.detach(), self.axis, [self.start, after])?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let Self { axis, start, len } = *self;
+        vec![Operation::Narrow { axis, start, len }]
     }
 }
 

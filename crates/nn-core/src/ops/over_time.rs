@@ -12,6 +12,7 @@ use super::precision::{half_precision, widen};
 use super::saved::Saved;
 use crate::cpu::Element;
 use crate::cpu::parallel::for_each_chunk;
+use crate::graph::Operation;
 
 const NAME: &str = "over_time";
 
@@ -41,7 +42,7 @@ pub fn over_time(x: &Tensor, lengths: Option<&[usize]>, how: OverTime) -> Result
     crate::ensure!(steps > 0, "{NAME}: x must have at least one step, got {:?}", x.dims());
     let lengths = checked_lengths(NAME, lengths, batch, steps)?;
     if on_cpu(&[x]) {
-        apply1(Pool { how, lengths: lengths.into(), places: Saved::for_gradients_of(&[x]) }, x)
+        apply1(Pool { how, lengths: lengths.into(), steps, places: Saved::for_gradients_of(&[x]) }, x)
     } else {
         portable(x, &lengths, how)
     }
@@ -51,6 +52,8 @@ pub fn over_time(x: &Tensor, lengths: Option<&[usize]>, how: OverTime) -> Result
 struct Pool {
     how: OverTime,
     lengths: Arc<[usize]>,
+    /// Of the longest.
+    steps: usize,
     /// Of each maximum, its step.
     places: Saved<Vec<u32>>,
 }
@@ -88,27 +91,29 @@ impl Kernel<1> for Pool {
         Ok((y.into_iter().map(|y| y.0).collect(), (batch, width).into()))
     }
 
-    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        Ok([Some(detached1(Gradient { pool: self.clone(), steps: x.dims()[1] }, dy)?)])
+    fn backward(&self, _: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(detached1(Gradient(self.clone()), dy)?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let even = self.lengths.iter().all(|&length| length == self.steps);
+        if even { vec![Operation::OverTime(self.how)] } else { Vec::new() }
     }
 }
 
 #[derive(Clone)]
-struct Gradient {
-    pool: Pool,
-    steps: usize,
-}
+struct Gradient(Pool);
 
 impl Kernel<1> for Gradient {
     const NAME: &'static str = "over_time-dx";
 
     fn forward<T: Element>(&self, [dy]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
-        let (&[batch, width], Pool { how, lengths, places }) = (dy.dims, &self.pool) else {
+        let (&[batch, width], Pool { how, lengths, steps, places }) = (dy.dims, &self.0) else {
             unreachable!("one row a sequence")
         };
-        let mut dx = vec![T::ZERO; batch * self.steps * width];
+        let mut dx = vec![T::ZERO; batch * steps * width];
         let work = dx.len();
-        for_each_chunk(&mut dx, self.steps * width, work, |b, dx| {
+        for_each_chunk(&mut dx, steps * width, work, |b, dx| {
             let dy = &dy.data[b * width..][..width];
             match (how, places.get()) {
                 (OverTime::Mean, _) => {
@@ -125,7 +130,7 @@ impl Kernel<1> for Gradient {
                 (OverTime::Max, None) => unreachable!("kept by the forward pass"),
             }
         });
-        Ok((dx, (batch, self.steps, width).into()))
+        Ok((dx, (batch, *steps, width).into()))
     }
 }
 

@@ -9,6 +9,7 @@ use super::kernel::{Kernel, View, apply1, on_cpu, wants_gradient};
 use crate::cpu::Element;
 use crate::cpu::blank::by_chunks;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// `x` with `before` zeros in front of it and `after` behind it along `axis`:
 /// `[…, n, …]` → `[…, before + n + after, …]`. Any type.
@@ -49,6 +50,11 @@ impl Kernel<1> for Pad {
 
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(dy.narrow(self.axis, self.before, x.dims()[self.axis])?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let Self { axis, before, after } = *self;
+        vec![Operation::Pad { axis, before, after }]
     }
 }
 

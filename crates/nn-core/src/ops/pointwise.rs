@@ -2,9 +2,11 @@
 
 use candle_core::{Result, Shape, Tensor};
 
+use super::activation::Activation;
 use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
 use super::precision::{half_precision, widen};
 use crate::cpu::{Element, vector};
+use crate::graph::Operation;
 
 /// Which tensor a derivative is read from. The output, where it suffices, is the one the next layer keeps too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,9 @@ pub(super) trait Pointwise: Copy + Send + Sync + 'static {
 
     /// The same function from differentiable Candle operations: other devices and types, and the kernel's oracle.
     fn portable(self, x: &Tensor) -> Result<Tensor>;
+
+    /// The function as a value.
+    fn activation(self) -> Activation;
 }
 
 /// What takes any [`Pointwise`]: a closure that is generic.
@@ -70,6 +75,10 @@ impl<P: Pointwise> Kernel<1> for Map<P> {
             Seen::Output => y,
         };
         Ok([Some(detached2(Gradient(self.0), at, dy)?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![Operation::Activation(self.0.activation())]
     }
 }
 

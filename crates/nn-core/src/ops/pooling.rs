@@ -9,6 +9,7 @@ use super::kernel::{Kernel, View};
 use super::window::{Rounding, Window};
 use crate::cpu::Element;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// Pixels that are worked on together, roughly: with what becomes of them they stay in the first-level cache.
 pub(crate) const BAND: usize = 4096;
@@ -78,6 +79,11 @@ impl Pooling {
     pub(crate) fn shape(&self) -> Shape {
         let ([b, c], [h, w]) = (self.lead, self.output);
         (b, c, h, w).into()
+    }
+
+    /// The windows as [`crate::graph`] has them.
+    pub(crate) fn sliding(&self) -> crate::graph::Taps {
+        super::window::sliding(self.windows, self.input, self.output, 1)
     }
 
     /// `[B, C, L']`
@@ -167,6 +173,8 @@ pub(crate) fn sequence_sizes(who: &str, x: &Tensor) -> Result<([usize; 2], [usiz
 #[derive(Clone)]
 pub(crate) struct Reshaped<K> {
     pub(crate) kernel: K,
+    /// As the kernel sees its argument, `[B, C, H, W]`.
+    pub(crate) image: Shape,
     /// Of the output.
     pub(crate) shape: Shape,
 }
@@ -182,5 +190,14 @@ impl<K: Kernel<1>> Kernel<1> for Reshaped<K> {
     fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let [dx] = self.kernel.backward([x], y, dy)?;
         Ok([dx.map(|dx| dx.reshape(x.shape())).transpose()?])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let inner = self.kernel.operations();
+        if inner.is_empty() {
+            return inner;
+        }
+        let to = |shape: &Shape| vec![Operation::Reshape(shape.dims().to_vec())];
+        [to(&self.image), inner, to(&self.shape)].concat()
     }
 }

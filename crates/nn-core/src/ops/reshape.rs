@@ -8,6 +8,7 @@ use candle_core::{Result, Shape, Tensor};
 use super::kernel::{Kernel, View, apply1, on_cpu, wants_gradient};
 use crate::cpu::Element;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// `x` in another shape of as many numbers, in row-major order. Any type.
 ///
@@ -45,6 +46,10 @@ impl Kernel<1> for Reshape {
 
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(dy.reshape(x.shape())?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![Operation::Reshape(self.0.dims().to_vec())]
     }
 }
 

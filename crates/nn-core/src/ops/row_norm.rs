@@ -13,6 +13,7 @@ use crate::cpu::moments::{Moments, sums};
 use crate::cpu::simd::vectorised;
 use crate::cpu::vector::{self, CHUNK};
 use crate::ensure;
+use crate::graph::Operation;
 
 /// Elementary operations per element, roughly.
 const COST: usize = 8;
@@ -151,6 +152,14 @@ impl Kernel<3> for Rows {
             wants_gradient(arg).then(tensor).transpose()
         };
         Ok([wants_gradient(x).then_some(dx), of(0, w)?, of(1, b)?])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let RowNorm { axes, centre, eps, .. } = self.norm;
+        match centre {
+            Centre::Mean => vec![Operation::LayerNorm { axes, eps }],
+            Centre::Zero => Vec::new(),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::cpu::blank::{Columns, by_columns, by_columns_finding};
 use crate::cpu::simd::vectorised;
 use crate::cpu::vector::CHUNK;
 use crate::ensure;
+use crate::graph::Operation;
 
 /// `f(x · scale + shift)` with a scale and a shift for each channel. Also half precision.
 ///
@@ -119,6 +120,10 @@ impl Kernel<3> for ScaleShift {
             wants_gradient(arg).then(tensor).transpose()
         };
         Ok([wants_gradient(x).then_some(dx), of(1, a)?, of(0, b)?])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        self.fused.after(Operation::ScaleShift)
     }
 }
 

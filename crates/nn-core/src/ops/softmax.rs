@@ -11,6 +11,7 @@ use super::precision::{half_precision, widen};
 use crate::cpu::axis::{self, Axis, Block};
 use crate::cpu::blank::Blank;
 use crate::cpu::{Element, vector};
+use crate::graph::Operation;
 
 /// `yᵢ = e^xᵢ / Σⱼ e^xⱼ` along `dim`: positive numbers that sum to 1. Any shape.
 ///
@@ -43,6 +44,9 @@ pub fn log_softmax<D: Dim>(x: &Tensor, dim: D) -> Result<Tensor> {
 /// A function of the numbers along an axis, and its gradient from the output, for both orders of memory.
 trait Fibrewise: Copy + Send + Sync + 'static {
     const NAME: &'static str;
+
+    /// In words.
+    fn operation(self, axis: usize) -> Operation;
 
     fn fibre<T: Element>(self, x: &[T], y: &mut Blank<'_, T>);
 
@@ -86,6 +90,10 @@ impl<F: Fibrewise> Kernel<1> for Along<F> {
     fn backward(&self, [_]: [&Tensor; 1], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached2(Gradient(*self), y, dy)?)])
     }
+
+    fn operations(&self) -> Vec<Operation> {
+        vec![self.f.operation(self.axis)]
+    }
 }
 
 #[derive(Clone)]
@@ -118,6 +126,10 @@ struct Softmax;
 
 impl Fibrewise for Softmax {
     const NAME: &'static str = "softmax";
+
+    fn operation(self, axis: usize) -> Operation {
+        Operation::Softmax(axis)
+    }
 
     #[inline(always)]
     fn fibre<T: Element>(self, x: &[T], y: &mut Blank<'_, T>) {
@@ -164,6 +176,10 @@ struct LogSoftmax;
 
 impl Fibrewise for LogSoftmax {
     const NAME: &'static str = "log_softmax";
+
+    fn operation(self, axis: usize) -> Operation {
+        Operation::LogSoftmax(axis)
+    }
 
     #[inline(always)]
     fn fibre<T: Element>(self, x: &[T], y: &mut Blank<'_, T>) {

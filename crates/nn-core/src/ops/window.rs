@@ -92,6 +92,29 @@ impl Window {
     }
 }
 
+/// The windows as [`graph`](crate::graph) has them: `output` of them on `input` pixels.
+pub(crate) fn sliding(
+    windows: [Window; 2],
+    input: [usize; 2],
+    output: [usize; 2],
+    groups: usize,
+) -> crate::graph::Taps {
+    let padding = |axis: usize| {
+        let w = windows[axis];
+        let [before, after] = w.padding;
+        let reach =
+            (output[axis].saturating_sub(1) * w.stride + w.span()).saturating_sub(input[axis] + before);
+        [before, if w.rounding == Rounding::Floor { after } else { reach }]
+    };
+    crate::graph::Taps {
+        kernel: windows.map(|w| w.kernel),
+        stride: windows.map(|w| w.stride),
+        padding: [padding(0), padding(1)],
+        dilation: windows.map(|w| w.dilation),
+        groups,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

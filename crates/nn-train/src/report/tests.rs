@@ -33,6 +33,7 @@ fn log() -> Vec<Event> {
         classes: vec!["<cat>".to_owned(), "dog & co".to_owned()],
         facts: vec![("<b>".to_owned(), "</td>".to_owned())],
         created: 1_763_784_059,
+        ..About::default()
     };
     let setting = Setting {
         parameters: 44_426,

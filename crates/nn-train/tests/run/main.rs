@@ -7,6 +7,7 @@ mod ending;
 mod frozen;
 mod kept;
 mod plateau;
+mod provenance;
 mod ranks;
 mod refusals;
 mod resume;

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::cpu::Element;
+use crate::ops::Activation;
 use crate::ops::pointwise::{Pointwise, Seen, apply};
 
 /// `max(0, x)`, of any shape; its derivative at 0 is 0.
@@ -35,6 +36,10 @@ impl Pointwise for Relu {
 
     fn portable(self, x: &Tensor) -> Result<Tensor> {
         x.le(0.0)?.where_cond(&x.zeros_like()?, x)
+    }
+
+    fn activation(self) -> Activation {
+        Activation::Relu
     }
 }
 
@@ -71,6 +76,10 @@ impl Pointwise for LeakyRelu {
 
     fn portable(self, x: &Tensor) -> Result<Tensor> {
         x.gt(0.0)?.where_cond(x, &(x * self.slope)?)
+    }
+
+    fn activation(self) -> Activation {
+        Activation::LeakyRelu { slope: self.slope }
     }
 }
 
@@ -109,6 +118,10 @@ impl Pointwise for Relu6 {
         let below = x.le(0.0)?.where_cond(&zeros, x)?;
         x.ge(6.0)?.where_cond(&(zeros + 6.0)?, &below)
     }
+
+    fn activation(self) -> Activation {
+        Activation::Relu6
+    }
 }
 
 /// `min(max(−1, x), 1)`, of any shape; its derivative at −1 and at 1 is 0.
@@ -143,6 +156,10 @@ impl Pointwise for HardTanh {
     fn portable(self, x: &Tensor) -> Result<Tensor> {
         // The clamp's own derivative is ½ at its bounds.
         between(x, [-1.0, 1.0])?.where_cond(x, &x.detach().clamp(-1.0, 1.0)?)
+    }
+
+    fn activation(self) -> Activation {
+        Activation::HardTanh
     }
 }
 
@@ -181,6 +198,10 @@ impl Pointwise for HardSigmoid {
         let line = x.affine(1.0 / 6.0, 0.5)?;
         between(x, [-3.0, 3.0])?.where_cond(&line, &line.detach().clamp(0.0, 1.0)?)
     }
+
+    fn activation(self) -> Activation {
+        Activation::HardSigmoid
+    }
 }
 
 /// `x · min(max(0, x + 3), 6) / 6`, of any shape; its derivative at −3 is 0, at 3 it is 1.
@@ -217,6 +238,10 @@ impl Pointwise for HardSwish {
         let parabola = (x * x.affine(1.0 / 6.0, 0.5)?)?;
         let above = x.ge(3.0)?.where_cond(x, &parabola)?;
         x.le(-3.0)?.where_cond(&x.zeros_like()?, &above)
+    }
+
+    fn activation(self) -> Activation {
+        Activation::HardSwish
     }
 }
 

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::smooth::Softplus;
 use crate::cpu::Element;
+use crate::ops::Activation;
 use crate::ops::pointwise::{Pointwise, Seen, apply};
 
 /// `1 / (1 + e⁻ˣ)`, of any shape.
@@ -37,6 +38,10 @@ impl Pointwise for Sigmoid {
     fn portable(self, x: &Tensor) -> Result<Tensor> {
         candle_nn::ops::sigmoid(x)
     }
+
+    fn activation(self) -> Activation {
+        Activation::Sigmoid
+    }
 }
 
 /// `(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)`, of any shape.
@@ -69,6 +74,10 @@ impl Pointwise for Tanh {
 
     fn portable(self, x: &Tensor) -> Result<Tensor> {
         x.tanh()
+    }
+
+    fn activation(self) -> Activation {
+        Activation::Tanh
     }
 }
 
@@ -105,6 +114,10 @@ impl Pointwise for Softsign {
         // Candle's |x| has derivative 1 at 0, which is multiplied by x = 0 here.
         x / (x.abs()? + 1.0)?
     }
+
+    fn activation(self) -> Activation {
+        Activation::Softsign
+    }
 }
 
 /// `ln(1 / (1 + e⁻ˣ))`, of any shape, without overflow.
@@ -137,5 +150,9 @@ impl Pointwise for LogSigmoid {
     fn portable(self, x: &Tensor) -> Result<Tensor> {
         // ln σ(x) = −softplus(−x)
         Softplus { beta: 1.0 }.portable(&x.neg()?)?.neg()
+    }
+
+    fn activation(self) -> Activation {
+        Activation::LogSigmoid
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::cpu::Element;
+use crate::ops::Activation;
 use crate::ops::pointwise::{Pointwise, Seen, apply};
 
 /// `x · Φ(x)` with the normal distribution's Φ, of any shape: `x / 2 · (1 + erf(x / √2))`.
@@ -42,6 +43,10 @@ impl Pointwise for Gelu {
             const ROOT_HALF: f64 = std::f64::consts::FRAC_1_SQRT_2;
             x * ((x * ROOT_HALF)?.erf()? + 1.0)?.affine(0.5, 0.0)?
         }
+    }
+
+    fn activation(self) -> Activation {
+        Activation::Gelu
     }
 }
 
@@ -90,6 +95,10 @@ impl Pointwise for GeluTanh {
         let u = ((x * x.sqr()?.affine(CUBIC, 1.0)?)? * (2.0 * ROOT_OF_TWO_OVER_PI))?;
         x * candle_nn::ops::sigmoid(&u)?
     }
+
+    fn activation(self) -> Activation {
+        Activation::GeluTanh
+    }
 }
 
 /// `x · σ(x)`, of any shape; also called Swish.
@@ -123,6 +132,10 @@ impl Pointwise for Silu {
 
     fn portable(self, x: &Tensor) -> Result<Tensor> {
         x * candle_nn::ops::sigmoid(x)?
+    }
+
+    fn activation(self) -> Activation {
+        Activation::Silu
     }
 }
 
@@ -168,6 +181,10 @@ impl Pointwise for Mish {
     fn portable(self, x: &Tensor) -> Result<Tensor> {
         x * Softplus { beta: 1.0 }.portable(x)?.tanh()?
     }
+
+    fn activation(self) -> Activation {
+        Activation::Mish
+    }
 }
 
 /// `x` where `x > 0`, else `alpha · (eˣ − 1)`, of any shape.
@@ -207,6 +224,10 @@ impl Pointwise for Elu {
         let below = x.gt(0.0)?.where_cond(&x.zeros_like()?, x)?;
         x.gt(0.0)?.where_cond(x, &((below.exp()? - 1.0)? * self.alpha)?)
     }
+
+    fn activation(self) -> Activation {
+        Activation::Elu { alpha: self.alpha }
+    }
 }
 
 /// `1.0507 · elu(x, 1.6733)`, of any shape: mean 0 and variance 1 are a fixed point of layers of it.
@@ -244,6 +265,10 @@ impl Pointwise for Selu {
 
     fn portable(self, x: &Tensor) -> Result<Tensor> {
         Self::ELU.portable(x)? * Self::SCALE
+    }
+
+    fn activation(self) -> Activation {
+        Activation::Selu
     }
 }
 
@@ -285,5 +310,9 @@ impl Pointwise for Softplus {
         let x = (x * self.beta)?;
         let m = x.detach().relu()?;
         ((m.neg()?.exp()? + (x - &m)?.exp()?)?.log()? + m)? * (1.0 / self.beta)
+    }
+
+    fn activation(self) -> Activation {
+        Activation::Softplus { beta: self.beta }
     }
 }

@@ -6,6 +6,7 @@ use super::{Attention, Fused, gradients, scaled_dot_product_attention};
 use crate::cpu::Element;
 use crate::cpu::attention::{Heads, Passed};
 use crate::cpu::strided::gather;
+use crate::graph::Operation;
 use crate::ops::kernel::{Kernel, Strided, View, apply3, detached, on_cpu, wants_gradient};
 use crate::ops::saved::Saved;
 use crate::ops::{flatten, reshape, transpose};
@@ -118,6 +119,11 @@ impl Kernel<3> for SideBySide {
         let [q, k, v] = xs;
         let all = detached(&Gradient(self.clone()), [q, k, v, y, dy, log_sums])?;
         gradients(&all, xs)
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let scale = self.fused.scale_alone().into_iter();
+        scale.map(|scale| Operation::Attention { heads: self.heads, scale }).collect()
     }
 }
 

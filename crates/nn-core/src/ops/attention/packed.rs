@@ -7,6 +7,7 @@ use super::{Fused, MultiHead};
 use crate::cpu::Element;
 use crate::cpu::attention::{Heads, Passed};
 use crate::cpu::strided::gather;
+use crate::graph::Operation;
 use crate::ops::kernel::{Kernel, Strided, View, apply1, detached, on_cpu, wants_gradient};
 use crate::ops::narrow;
 use crate::ops::saved::Saved;
@@ -88,6 +89,11 @@ impl Kernel<1> for Packed {
             unreachable!("kept by the forward pass of this call")
         };
         Ok([Some(detached(&Gradient(self.clone()), [x, y, dy, log_sums])?)])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let scale = self.fused.scale_alone().into_iter();
+        scale.map(|scale| Operation::SelfAttention { heads: self.heads, scale }).collect()
     }
 }
 

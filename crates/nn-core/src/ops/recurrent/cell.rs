@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::cpu::Element;
+use crate::graph::Unit;
 
 /// A unit with `G` gates.
 pub(super) trait Cell<const G: usize>: Copy + Send + Sync + 'static {
@@ -19,6 +20,9 @@ pub(super) trait Cell<const G: usize>: Copy + Send + Sync + 'static {
 
     /// Whether `h` reaches the next step through `w_hh` alone, so that outputs can be projections.
     const PROJECTS: bool;
+
+    /// The unit's kind, for [`crate::graph`].
+    const UNIT: Unit;
 
     fn step<T: Element>(self, unit: Before<T, G>) -> After<T, G>;
 

@@ -6,6 +6,7 @@ use candle_nn::ops::sigmoid;
 use super::cell::{self, After, Before, Cell, Gradient, Past};
 use super::{RecurrentOptions, RecurrentWeights, layer};
 use crate::cpu::Element;
+use crate::graph::Unit;
 
 /// A layer of gated recurrent units; `⊙` multiplies element by element, `σ` is the sigmoid:
 ///
@@ -43,6 +44,7 @@ impl Cell<3> for Gru {
     const REMEMBERS: bool = true;
     const APART: bool = true;
     const PROJECTS: bool = false;
+    const UNIT: Unit = Unit::Gru;
 
     #[inline(always)]
     fn step<T: Element>(self, unit: Before<T, 3>) -> After<T, 3> {

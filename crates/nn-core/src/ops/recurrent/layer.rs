@@ -12,6 +12,7 @@ use super::plan::{self, Plan};
 use super::portable::portable;
 use super::{Direction, Projection, RecurrentOptions, RecurrentWeights, projection};
 use crate::cpu::Element;
+use crate::graph::Operation;
 use crate::ops::kernel::{Kernel, View, apply1, apply3, detached, on_cpu, wants_gradient, with_views};
 use crate::ops::knot::{self, Handover};
 use crate::ops::precision::{half_precision, widen};
@@ -118,6 +119,15 @@ impl Kernel<1> for Last {
         let dy = y.zeros_like()?.flatten(0, 1)?.index_add(&rows, &dy.contiguous()?, 0)?;
         Ok([Some(dy.reshape(y.shape())?)])
     }
+
+    fn operations(&self) -> Vec<Operation> {
+        let Plan { batch, steps, hidden, direction, .. } = *self.0;
+        if !self.0.is_even() {
+            return Vec::new();
+        }
+        let start = if direction == Direction::Reverse { 0 } else { steps - 1 };
+        vec![Operation::Narrow { axis: 1, start, len: 1 }, Operation::Reshape(vec![batch, hidden])]
+    }
 }
 
 /// One call, with units of `G` gates. Its arguments are `x`, `w_hh` and a knot of `w_ih` and small ones.
@@ -197,5 +207,17 @@ impl<C: Cell<G>, const G: usize> Kernel<3> for Layer<C, G> {
         let [dw_hh, dsmall] = [part(wanted[2], w_hh)?, part(wanted[3], small)?];
         self.gradients.put([dw_ih, dsmall]);
         Ok([dx, dw_hh, if wanted[1] { Some(knot.zeros_like()?) } else { None }])
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        if !self.plan.is_even() {
+            return Vec::new();
+        }
+        let reversed = self.plan.direction == Direction::Reverse;
+        vec![Operation::Recurrent { unit: C::UNIT, reversed, biases: self.plan.biases }]
+    }
+
+    fn operands(&self, args: &[Tensor]) -> Vec<Tensor> {
+        vec![args[0].clone(), self.w_ih.clone(), args[1].clone(), self.small.clone()]
     }
 }

@@ -6,6 +6,7 @@ use candle_nn::ops::sigmoid;
 use super::cell::{self, After, Before, Cell, Gradient, Past};
 use super::{RecurrentOptions, RecurrentWeights, layer};
 use crate::cpu::Element;
+use crate::graph::Unit;
 
 /// Where an LSTM stands between two steps.
 #[derive(Clone, Debug)]
@@ -53,6 +54,7 @@ impl Cell<4> for Lstm {
     const REMEMBERS: bool = true;
     const APART: bool = false;
     const PROJECTS: bool = true;
+    const UNIT: Unit = Unit::Lstm;
 
     #[inline(always)]
     fn step<T: Element>(self, unit: Before<T, 4>) -> After<T, 4> {

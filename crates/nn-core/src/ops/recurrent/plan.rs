@@ -84,6 +84,11 @@ impl Plan {
         (0..count).map(|g| Group(order.iter().skip(g).step_by(count).copied().collect())).collect()
     }
 
+    /// Whether all sequences have all steps.
+    pub(super) fn is_even(&self) -> bool {
+        self.lengths.iter().all(|&length| length == self.steps)
+    }
+
     /// Where in time step `s` of sequence `b` is.
     #[inline]
     pub(super) fn time(&self, b: usize, s: usize) -> usize {

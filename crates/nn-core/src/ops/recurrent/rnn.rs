@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor};
 use super::cell::{After, Before, Cell, Gradient, Past};
 use super::{RecurrentOptions, RecurrentWeights, layer};
 use crate::cpu::Element;
+use crate::graph::Unit;
 use crate::ops::activation;
 
 /// The function at the end of each step of [`rnn`].
@@ -50,6 +51,7 @@ impl Cell<1> for Tanh {
     const REMEMBERS: bool = false;
     const APART: bool = false;
     const PROJECTS: bool = true;
+    const UNIT: Unit = Unit::Rnn(Nonlinearity::Tanh);
 
     #[inline(always)]
     fn step<T: Element>(self, unit: Before<T, 1>) -> After<T, 1> {
@@ -78,6 +80,7 @@ impl Cell<1> for Relu {
     const REMEMBERS: bool = false;
     const APART: bool = false;
     const PROJECTS: bool = true;
+    const UNIT: Unit = Unit::Rnn(Nonlinearity::Relu);
 
     #[inline(always)]
     fn step<T: Element>(self, unit: Before<T, 1>) -> After<T, 1> {
