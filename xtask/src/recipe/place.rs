@@ -98,9 +98,9 @@ mod tests {
             (
                 "[schedule] cannot be followed: Schedule: min_lr must be between 0 and lr",
                 &[],
-                "error: my.toml:5:38: [schedule]",
+                "error: my.toml:5:37: [schedule]",
             ),
-            ("[schedule] cannot be followed: it is odd", &[], "error: my.toml:3:1: [schedule]"),
+            ("[schedule] cannot be followed: it is odd", &[], "error: my.toml:3:"),
             (
                 "train.epochs must be at least 1",
                 &["seed=1", "epochs=0"],
