@@ -55,33 +55,7 @@ pub(super) fn gradients<C: Cell<G>, T: Element, const G: usize>(
     let start = |given: &[T]| if given.is_empty() { vec![T::ZERO; batch * width] } else { given.to_vec() };
     let (mut dh, mut dmemory, before) = (dy.to_vec(), start(dc), start(c));
     let [kept] = d.layer.kept() else { unreachable!("one step is one group's") };
-    let mut d_hidden = vec![T::ZERO; batch * rows];
-    let mut d_input = vec![T::ZERO; if C::APART { batch * rows } else { 0 }];
-    vectorised(
-        #[inline(always)]
-        || {
-            let row = |data: &[T], j: usize| -> std::ops::Range<usize> {
-                if data.is_empty() { 0..0 } else { j * width..(j + 1) * width }
-            };
-            for j in 0..batch {
-                let part = j * rows..(j + 1) * rows;
-                let apart = if C::APART { part.clone() } else { 0..0 };
-                units::back(
-                    d.layer.cell,
-                    Row {
-                        gates: &kept.gates[part.clone()],
-                        memory: &kept.memory[row(&kept.memory, j)],
-                        memory_before: &before[j * width..][..width],
-                        h_before: &h[j * width..][..width],
-                        dh: &mut dh[j * width..][..width],
-                        dmemory: &mut dmemory[j * width..][..width],
-                        d_hidden: &mut d_hidden[part],
-                        d_input: &mut d_input[apart],
-                    },
-                );
-            }
-        },
-    );
+    let [d_hidden, d_input] = back(d.layer.cell, width, kept, [h, &before], [&mut dh, &mut dmemory]);
     let d_hidden = Mat::new(&d_hidden, batch, rows);
     let d_input = if C::APART { Mat::new(&d_input, batch, rows) } else { d_hidden };
     add_product(&mut dh, d_hidden, Mat::new(w_hh, rows, width));
@@ -108,4 +82,39 @@ pub(super) fn gradients<C: Cell<G>, T: Element, const G: usize>(
         all.append(&mut dsmall);
     }
     all
+}
+
+/// The gradients of what comes from the states and, where those differ, from the input, of all sequences; those of the states
+/// are left without what comes through either.
+fn back<C: Cell<G>, T: Element, const G: usize>(
+    cell: C,
+    width: usize,
+    kept: &Kept<T>,
+    [h_before, memory_before]: [&[T]; 2],
+    [dh, dmemory]: [&mut [T]; 2],
+) -> [Vec<T>; 2] {
+    let mut d_hidden = vec![T::ZERO; kept.gates.len()];
+    let mut d_input = vec![T::ZERO; if C::APART { kept.gates.len() } else { 0 }];
+    vectorised(
+        #[inline(always)]
+        || {
+            let own = |data: &[T], j: usize| if data.is_empty() { 0..0 } else { j * width..(j + 1) * width };
+            for j in 0..dh.len() / width {
+                let gates = j * G * width..(j + 1) * G * width;
+                let apart = if C::APART { gates.clone() } else { 0..0 };
+                let row = Row {
+                    gates: &kept.gates[gates.clone()],
+                    memory: &kept.memory[own(&kept.memory, j)],
+                    memory_before: &memory_before[j * width..][..width],
+                    h_before: &h_before[j * width..][..width],
+                    dh: &mut dh[j * width..][..width],
+                    dmemory: &mut dmemory[j * width..][..width],
+                    d_hidden: &mut d_hidden[gates],
+                    d_input: &mut d_input[apart],
+                };
+                units::back(cell, row);
+            }
+        },
+    );
+    [d_hidden, d_input]
 }
