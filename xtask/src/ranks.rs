@@ -14,13 +14,13 @@ use crate::{failure, output};
 /// What MPIs tell the processes they start: Open MPI, those with a PMI (MPICH, Intel's), those with PMIx (Slurm's `srun`).
 const LAUNCHED: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"];
 
-/// Another rank has failed, and says why.
+/// What is wrong has been told, by this rank or another.
 #[derive(Debug)]
 pub(crate) struct Elsewhere;
 
 impl std::fmt::Display for Elsewhere {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("another rank failed")
+        f.write_str("a rank failed")
     }
 }
 
@@ -82,7 +82,8 @@ pub(crate) fn fail(ranks: &dyn Ranks, error: anyhow::Error) -> anyhow::Error {
         sleep(Duration::from_millis(300));
     }
     output::alarm(format_args!("rank {} of {}: {}", rank.index, rank.of, failure::report(&error).trim_end()));
-    ranks.abort()
+    ranks.abort();
+    Elsewhere.into()
 }
 
 /// What rank 0 says.

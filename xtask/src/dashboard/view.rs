@@ -5,7 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Axis, Block, BorderType, Chart, Dataset, GraphType, LineGauge, Paragraph};
+use ratatui::widgets::{Axis, Chart, Dataset, GraphType, LineGauge, Paragraph};
 
 use super::board::{Board, Phase};
 use super::curve::Curve;
@@ -26,20 +26,20 @@ pub(super) fn draw(frame: &mut Frame<'_>, board: &Board) {
         return;
     }
     // Half of what is left for the curves, the rest for rows of evaluations; both give way on a small terminal.
-    let curves = (area.height.saturating_sub(8) / 2).max(6);
+    let curves = (area.height.saturating_sub(6) / 2).max(6);
     let [title, epoch, run, charts, figures, rows, messages] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Length(2),
         Constraint::Length(curves),
-        Constraint::Length(2),
-        Constraint::Fill(1),
         Constraint::Length(3),
+        Constraint::Fill(1),
+        Constraint::Length(2),
     ])
     .areas(area.inner(ratatui::layout::Margin { horizontal: 1, vertical: 0 }));
     draw_title(frame, title, board);
     draw_bars(frame, [epoch, run], board);
-    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(1).areas(charts);
+    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(2).areas(charts);
     draw_loss(frame, left, board);
     draw_measure(frame, right, board);
     draw_figures(frame, figures, board);
@@ -82,8 +82,8 @@ fn draw_bars(frame: &mut Frame<'_>, [epoch, run]: [Rect; 2], board: &Board) {
             .unfilled_symbol("─")
             .filled_style(Style::new().fg(colour))
             .unfilled_style(QUIET);
-        frame.render_widget(gauge, Rect { height: 1, ..bar });
-        frame.render_widget(Line::from(tells).right_aligned(), Rect { height: 1, ..text });
+        frame.render_widget(gauge, Rect { height: bar.height.min(1), ..bar });
+        frame.render_widget(Line::from(tells).right_aligned(), Rect { height: text.height.min(1), ..text });
     }
 }
 
@@ -122,50 +122,48 @@ fn draw_curves(
     label: impl Fn(f64) -> String,
     board: &Board,
 ) {
-    let values = heading.values.into_iter().zip([TRAIN, EVAL]);
-    let values = values.filter_map(|(value, colour)| Some(Span::styled(format!(" {} ", value?), colour)));
-    let names = [("training", TRAIN), (board.scope.part, EVAL)];
-    let names = names.map(|(name, colour)| Span::styled(format!(" {name} "), colour));
-    let block = Block::bordered()
-        .border_type(BorderType::Rounded)
-        .border_style(QUIET)
-        .title(Line::from(format!(" {} ", heading.name).bold()))
-        .title(Line::from(values.collect::<Vec<_>>()).right_aligned())
-        .title_bottom(Line::from(names.to_vec()).right_aligned());
-    let all = || train.points().iter().chain(eval.points());
-    let low = all().map(|p| p.1).fold(f64::INFINITY, f64::min);
-    let high = all().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
-    if low > high {
-        let text = Paragraph::new("\nnothing yet").style(QUIET).centered().block(block);
-        return frame.render_widget(text, area);
-    }
-    let room = ((high - low) * 0.05).max(high.abs() * 1e-3).max(1e-9);
-    let (low, high) = (if low >= 0.0 { (low - room).max(0.0) } else { low - room }, high + room);
-    let right = all().map(|p| p.0).fold(0.0, f64::max).max(1e-9);
-    let left = all().map(|p| p.0).fold(right, f64::min).min(right * 0.999);
-    let set = |points, colour| {
-        Dataset::default()
-            .data(points)
-            .marker(Marker::Braille)
-            .graph_type(GraphType::Line)
-            .style(Style::new().fg(colour))
+    let [head, area] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    let part = &board.scope.part[..board.scope.part.len().min(5)];
+    let values = |names: [&str; 2]| {
+        let pairs = heading.values.iter().zip(names).zip([TRAIN, EVAL]);
+        let spans = pairs.filter_map(|((value, name), colour)| {
+            Some(Span::styled(format!(" {name}{}", value.as_ref()?), colour))
+        });
+        Line::from(spans.collect::<Vec<_>>()).right_aligned()
     };
-    let rows = usize::from(area.height.saturating_sub(3));
-    let middle = (rows >= 5).then(|| label((low + high) / 2.0));
+    let named = values(["train ", &format!("{part} ")]);
+    let fits = heading.name.len() + named.width() <= usize::from(head.width);
+    frame.render_widget(Line::from(heading.name.bold()), head);
+    frame.render_widget(if fits { named } else { values(["", ""]) }, head);
+    let Some(([left, right], [low, high])) = bounds(train, eval) else {
+        return frame.render_widget(Paragraph::new("\nnothing yet").style(QUIET).centered(), area);
+    };
+    let set = |points, colour| {
+        let line = Dataset::default().data(points).marker(Marker::Braille).graph_type(GraphType::Line);
+        line.style(Style::new().fg(colour))
+    };
+    let middle = (area.height >= 5).then(|| label((low + high) / 2.0));
     let labels: Vec<String> = [Some(label(low)), middle, Some(label(high))].into_iter().flatten().collect();
-    let epochs = if right < 10.0 { format!("{right:.1}") } else { format!("{right:.0}") };
-    let noun = if board.scope.epochs == 1 { "epoch" } else { "epochs" };
-    let chart = Chart::new(vec![set(train.points(), TRAIN), set(eval.points(), EVAL)])
-        .block(block)
-        .legend_position(None)
-        .x_axis(
-            Axis::default()
-                .bounds([left, right])
-                .style(QUIET)
-                .labels([format!("{left:.1}"), format!("{epochs} {noun}")]),
-        )
-        .y_axis(Axis::default().bounds([low, high]).style(QUIET).labels(labels));
-    frame.render_widget(chart, area);
+    let epochs = if right < 10.0 { format!("{right:.1} epochs") } else { format!("{right:.0} epochs") };
+    let x_axis = Axis::default().bounds([left, right]).style(QUIET).labels([format!("{left:.1}"), epochs]);
+    let y_axis = Axis::default().bounds([low, high]).style(QUIET).labels(labels);
+    let sets = vec![set(train.points(), TRAIN), set(eval.points(), EVAL)];
+    frame.render_widget(Chart::new(sets).legend_position(None).x_axis(x_axis).y_axis(y_axis), area);
+}
+
+/// From where to where both curves go, with some room; where they begin is left out, lest it flatten what comes after.
+fn bounds(train: &Curve, eval: &Curve) -> Option<([f64; 2], [f64; 2])> {
+    let all = || train.points().iter().chain(eval.points()).copied();
+    let right = all().map(|(x, _)| x).reduce(f64::max)?.max(1e-9);
+    let left = all().map(|(x, _)| x).reduce(f64::min)?.min(right * 0.999);
+    let begin = if train.points().len() > 40 { left + 0.05 * (right - left) } else { left };
+    let later = || all().filter(|(x, _)| *x >= begin).map(|(_, y)| y);
+    let (low, high) = (later().reduce(f64::min)?, later().reduce(f64::max)?);
+    let room = ((high - low) * 0.05).max(high.abs() * 1e-3).max(1e-9);
+    let bottom = if low >= 0.0 { (low - room).max(0.0) } else { low - room };
+    // A share has nothing above 1.
+    let top = if high <= 1.0 { (high + room).min(1.0) } else { high + room };
+    Some(([left, right], [bottom, top.max(bottom + 1e-9)]))
 }
 
 fn draw_figures(frame: &mut Frame<'_>, area: Rect, board: &Board) {
@@ -181,7 +179,10 @@ fn draw_figures(frame: &mut Frame<'_>, area: Rect, board: &Board) {
         spans.push(Span::styled(format!("{name} "), QUIET));
         spans.push(Span::raw(format!("{value}   ")));
     }
-    frame.render_widget(Line::from(spans), Rect { height: 1.min(area.height), ..area });
+    frame.render_widget(
+        Line::from(spans),
+        Rect { y: area.y + 1, height: area.height.saturating_sub(1).min(1), ..area },
+    );
 }
 
 fn draw_rows(frame: &mut Frame<'_>, area: Rect, board: &Board) {
@@ -280,21 +281,21 @@ mod tests {
     fn all_there_is_to_see_fits_a_small_terminal() {
         let mut board = board(25);
         board.memory = Some(200 << 20);
-        board.say("rank and file".to_owned());
         let screen = drawn(&board, 80, 24);
         holds(
             &screen,
             &["lenet5 on digits", "runs/lenet5-digits", "epoch 3/4", "batch 5 of 10", "0:03 left"],
         );
-        holds(&screen, &[" loss ", " 0.3833  0.6250 ", " accuracy ", " 85.00 %  79.17 % ", "━"]);
-        holds(&screen, &[" training  validation ", "2.5 epochs"]);
+        holds(&screen, &["loss", "train 0.3833 valid 0.6250", "train 85.00 % valid 79.17 %", "━"]);
+        holds(&screen, &["accuracy", "2.5 epochs"]);
         assert!(screen.chars().any(|c| ('\u{2801}'..='\u{28ff}').contains(&c)), "no curve:\n{screen}");
         holds(&screen, &["step 25", "rate 1.000e-2", "speed 500 images/s", "gradient 1.500"]);
-        holds(&screen, &["200.0 MiB", "valid loss", "  2      0.5000   83.33 %", "rank and file"]);
+        holds(&screen, &["200.0 MiB", "valid loss", "  2      0.5000   83.33 %"]);
         holds(&screen, &["saved after step 20", "Ctrl-C finishes the step and saves"]);
         assert!(!screen.contains("saved after step 10"), "the last is the one that counts:\n{screen}");
         board.hear(&Event::Evaluating { batch: 1, batches: 4 });
-        holds(&drawn(&board, 80, 24), &["validation part, 25 %"]);
+        board.say("rank and file".to_owned());
+        holds(&drawn(&board, 80, 24), &["validation part, 25 %", "rank and file"]);
     }
 
     #[test]

@@ -35,11 +35,9 @@ pub trait Ranks: Debug + Send + Sync {
     /// If the ranks cannot reach each other.
     fn sum(&self, values: &mut [f32]) -> Result<()>;
 
-    /// Ends this process and those that would wait for it, whatever they are at. For errors that one rank alone knows of,
-    /// outside [`fit()`](fn@crate::fit) and [`test()`](fn@crate::test), which tell the others themselves.
-    fn abort(&self) -> ! {
-        std::process::exit(1)
-    }
+    /// Ends all processes at once, where there are others that would wait for this one. For errors that one rank alone knows
+    /// of, outside [`fit()`](fn@crate::fit) and [`test()`](fn@crate::test), which tell the others themselves.
+    fn abort(&self) {}
 }
 
 /// The one process there is.
