@@ -24,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "zip", read: weights, seeds: &["state.pt", "nested.pt", "young.pt", ".npz"] },
     Target { name: "numpy", read: weights, seeds: &[".npy"] },
     Target { name: "onnx", read: weights, seeds: &[".onnx"] },
+    Target { name: "hdf5", read: weights, seeds: &[".h5", ".keras"] },
     Target { name: "index", read: index, seeds: &[".index.json"] },
     Target { name: "idx", read: read_idx, seeds: &[] },
     Target { name: "images", read: images, seeds: &[] },
@@ -57,7 +58,7 @@ impl Target {
             _ => {}
         }
         let mut files: Vec<PathBuf> = Vec::new();
-        for folder in ["torch", "weights"] {
+        for folder in ["torch", "weights", "keras"] {
             for file in fs::read_dir(golden.join(folder))? {
                 files.push(file?.path());
             }

@@ -49,8 +49,9 @@ def builders(name):
     if base in torchvision.models.list_models():
         yield "torchvision", lambda: torchvision.models.get_model(base, weights=None, **options)
     theirs = TIMM.get(name, name)
+    # Some of timm's start without classes.
     if timm.is_model(theirs) and name not in NOT_TIMM:
-        yield "timm", lambda: timm.create_model(theirs)
+        yield "timm", lambda: timm.create_model(theirs, num_classes=1000)
 
 
 def randomise(model):

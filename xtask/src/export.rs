@@ -92,12 +92,15 @@ fn example(input: &[usize; 3]) -> Result<Tensor> {
     Ok(Tensor::from_vec(numbers, (3, c, h, w), &Device::Cpu)?)
 }
 
-/// Draws what starts as zeros and ones: biases, scales, statistics. Two layers that were mixed up would not show else.
+/// Draws what starts as zeros and ones: biases, scales, statistics, heads. Two layers that were mixed up would not show else.
 fn stir(model: &Model) -> Result<()> {
     let named = model.store.frozen().into_iter().chain(model.store.buffers());
-    for (name, var) in named.filter(|(_, var)| var.rank() == 1 && var.dtype() == DType::F32) {
+    for (name, var) in named.filter(|(_, var)| var.rank() > 0 && var.dtype() == DType::F32) {
+        let old = var.flatten_all()?.to_vec1::<f32>().with_context(|| name.clone())?;
+        if var.rank() > 1 && old.iter().any(|&x| x != 0.0) {
+            continue;
+        }
         let mut draws = Random::new(0).at(&name).draws();
-        let old = var.to_vec1::<f32>().with_context(|| name.clone())?;
         let positive = name.ends_with("running_var");
         let change = |old: f32| match positive {
             true => draws.uniform(0.5, 1.5) as f32,

@@ -160,7 +160,7 @@ impl ParamStore {
             let error = candle_core::Error::wrap(report);
             return Err(error.context(format!("{} does not fit the model", file.name())));
         }
-        self.assign(&report, |name| file.tensor(name))?;
+        self.assign(&report, |name, var| file.read_into(name, var))?;
         Ok(report)
     }
 
@@ -171,7 +171,7 @@ impl ParamStore {
     pub fn load_matching(&self, path: impl AsRef<Path>) -> Result<LoadReport> {
         let file = WeightFile::open(path.as_ref())?;
         let report = self.compare_with(&file);
-        self.assign(&report, |name| file.tensor(name))?;
+        self.assign(&report, |name, var| file.read_into(name, var))?;
         Ok(report)
     }
 
@@ -189,7 +189,9 @@ impl ParamStore {
         if !report.fits() {
             return Err(candle_core::Error::wrap(report));
         }
-        self.assign(&report, |name| Ok(tensors[name].clone()))
+        self.assign(&report, |name, var| {
+            var.set(&tensors[name].to_device(var.device())?.to_dtype(var.dtype())?)
+        })
     }
 
     /// Which names and shapes of `tensors` are the model's.
@@ -226,13 +228,9 @@ impl ParamStore {
     }
 
     /// Takes one tensor after the other, so that no more than one is there beside the model's own.
-    fn assign(&self, report: &LoadReport, tensor: impl Fn(&str) -> Result<Tensor>) -> Result<()> {
+    fn assign(&self, report: &LoadReport, fill: impl Fn(&str, &Var) -> Result<()>) -> Result<()> {
         let entries = &self.lock().entries;
-        for name in &report.matched {
-            let var = &entries[name].var;
-            var.set(&tensor(name)?.to_device(var.device())?.to_dtype(var.dtype())?)?;
-        }
-        Ok(())
+        report.matched.iter().try_for_each(|name| fill(name, &entries[name].var))
     }
 
     fn of_kind(&self, kind: Kind) -> Vec<(String, Var)> {

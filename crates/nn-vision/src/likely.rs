@@ -42,10 +42,15 @@ fn is_counter(name: &str) -> bool {
 /// # Errors
 /// If a model cannot be built.
 pub fn likely(shapes: &BTreeMap<&str, &[usize]>) -> Result<Vec<Likely>> {
+    best(entries().map(|entry| compare(entry, &outline(entry, entry.num_classes)?, shapes)))
+}
+
+/// Those with the highest score, if that is worth something.
+fn best(models: impl Iterator<Item = Result<Likely>>) -> Result<Vec<Likely>> {
     let mut best = Vec::new();
     let mut best_score = 0.25;
-    for entry in entries() {
-        let likely = compare(entry, shapes)?;
+    for likely in models {
+        let likely = likely?;
         let score = likely.score();
         if score > best_score {
             best.clear();
@@ -58,9 +63,13 @@ pub fn likely(shapes: &BTreeMap<&str, &[usize]>) -> Result<Vec<Likely>> {
     Ok(best)
 }
 
-/// A model against weights, built for as many classes as these are for.
-fn compare(entry: &'static Entry, shapes: &BTreeMap<&str, &[usize]>) -> Result<Likely> {
-    let usual = report(&outline(entry, entry.num_classes)?, shapes);
+/// A model, whose outline this is for its own number of classes, against weights: built for as many as these are for.
+fn compare(
+    entry: &'static Entry,
+    outline_of_its_own: &BTreeMap<String, Vec<usize>>,
+    shapes: &BTreeMap<&str, &[usize]>,
+) -> Result<Likely> {
+    let usual = report(outline_of_its_own, shapes);
     // A head for other classes differs in the first number of its shape only.
     let rows = |m: &Mismatch| match (&m.model[..], &m.file[..]) {
         ([model, a @ ..], [file, b @ ..]) if *model == entry.num_classes && a == b => Some(*file),
@@ -128,6 +137,23 @@ mod tests {
     fn names(shapes: &BTreeMap<String, Vec<usize>>) -> Result<Vec<(&'static str, usize)>> {
         let shapes = shapes.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
         Ok(likely(&shapes)?.iter().map(|likely| (likely.entry.name, likely.num_classes)).collect())
+    }
+
+    /// Models that no names and shapes tell apart: they differ in what has no parameters.
+    const ALIKE: &[&[&str]] = &[&["lenet5", "lenet5_relu"]];
+
+    #[test]
+    fn every_model_knows_its_weights_from_names_and_shapes_alone() -> Result<()> {
+        let outlines = entries().map(|entry| Ok((entry, outline(entry, entry.num_classes)?)));
+        let outlines = outlines.collect::<Result<Vec<_>>>()?;
+        for (entry, own) in &outlines {
+            let shapes = own.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
+            let found = best(outlines.iter().map(|(entry, outline)| compare(entry, outline, &shapes)))?;
+            let found: Vec<&str> = found.iter().map(|likely| likely.entry.name).collect();
+            let alike = ALIKE.iter().find(|names| names.contains(&entry.name));
+            assert_eq!(found, alike.copied().unwrap_or(&[entry.name]));
+        }
+        Ok(())
     }
 
     #[test]

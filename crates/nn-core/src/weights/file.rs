@@ -7,7 +7,7 @@ use std::io::{BufReader, Seek};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{Error, Result, Tensor};
+use candle_core::{DType, Device, Error, Result, Tensor, Var};
 
 use super::entry::Entry;
 use super::flaw::Read;
@@ -16,6 +16,7 @@ use super::storage::{Opened, Source, Storage};
 use super::strided::Strided;
 use super::table::{Table, table};
 use super::{Element, NameMap};
+use crate::ops::overwrite;
 
 /// What kind of file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub enum Format {
     Npz,
     /// The initialisers of an ONNX model.
     Onnx,
+    /// HDF5, as Keras writes it.
+    Hdf5,
+    /// Keras since version 3: a zip archive with an HDF5 file.
+    Keras,
 }
 
 impl fmt::Display for Format {
@@ -49,6 +54,8 @@ impl fmt::Display for Format {
             Self::Npy => "NumPy",
             Self::Npz => "NumPy (zip)",
             Self::Onnx => "ONNX",
+            Self::Hdf5 => "HDF5",
+            Self::Keras => "Keras (zip)",
         })
     }
 }
@@ -143,8 +150,17 @@ impl WeightFile {
     ) -> Result<Self> {
         let mut file = Opened::new(Box::new(source)).map_err(|e| error(&name, &e))?;
         let table = table(&mut file).map_err(|e| error(&name, &e))?;
-        let Table { about, tensors, storages, beside } = table;
-        let entries = tensors.into_iter().map(|(name, tensor)| (name, Entry::from(tensor))).collect();
+        let Table { about, tensors, storages, joined, beside } = table;
+        let mut entries: BTreeMap<_, _> =
+            tensors.into_iter().map(|(name, tensor)| (name, Entry::from(tensor))).collect();
+        for (whole, parts) in joined {
+            let mut parts = parts.iter().filter_map(|part| entries.remove(part));
+            let joined = parts.next().and_then(|first| parts.try_fold(first, Entry::join));
+            let joined = joined.ok_or_else(|| error(&name, &format_args!("{whole} is not whole")))?;
+            if entries.insert(whole.clone(), joined).is_some() {
+                return Err(error(&name, &format_args!("two tensors are called {whole}")));
+            }
+        }
         let files = std::iter::once(file).chain(beside).collect();
         Ok(Self { name, about, entries, storages, reader: Mutex::new(Reader { files, last: None }) })
     }
@@ -233,15 +249,43 @@ impl WeightFile {
         names.into_iter().map(|(_, name)| Ok((name.clone(), self.tensor(name)?))).collect()
     }
 
+    /// Reads one tensor into a variable of its shape, whatever its type: straight from the file where that has the numbers
+    /// as the variable does.
+    pub(crate) fn read_into(&self, name: &str, to: &Var) -> Result<()> {
+        let plain = self.entries.get(name).and_then(|entry| match &entry.parts[..] {
+            [part] if part.element == Element::F32 && part.is_contiguous() => {
+                Some(self.storages[part.storage])
+            }
+            _ => None,
+        });
+        let ready = to.dtype() == DType::F32 && to.device().is_cpu() && to.is_contiguous();
+        match plain.filter(|storage| ready && storage.is_plain(Element::F32.size() * to.elem_count())) {
+            Some(storage) => {
+                let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+                let source = &mut reader.files[storage.file].source;
+                overwrite(to, |numbers| storage.read_into(source, bytemuck::cast_slice_mut(numbers)))?
+                    .map_err(|e| error(&self.name, &e.at(name)))
+            }
+            None => to.set(&self.tensor(name)?.to_device(to.device())?.to_dtype(to.dtype())?),
+        }
+    }
+
     fn load(&self, strided: &Strided) -> Read<Tensor> {
+        let storage = self.storages[strided.storage];
+        let plain = storage.is_plain(strided.element.size() * strided.count());
+        if plain && strided.element == Element::F32 && strided.is_contiguous() {
+            // Straight into the tensor's own memory.
+            let mut numbers = vec![0f32; strided.count()];
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let source = &mut reader.files[storage.file].source;
+            storage.read_into(source, bytemuck::cast_slice_mut(&mut numbers))?;
+            return Ok(Tensor::from_vec(numbers, &strided.shape[..], &Device::Cpu)?);
+        }
         // After a panic in another thread the source may stand anywhere, and every read seeks first.
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = match &reader.last {
             Some((last, bytes)) if *last == strided.storage => Arc::clone(bytes),
-            _ => {
-                let storage = self.storages[strided.storage];
-                Arc::new(storage.read(&mut reader.files[storage.file].source)?)
-            }
+            _ => Arc::new(storage.read(&mut reader.files[storage.file].source)?),
         };
         let whole = strided.element.size() * strided.count();
         reader.last = (whole != bytes.len()).then(|| (strided.storage, Arc::clone(&bytes)));

@@ -7,6 +7,7 @@
 //! | PyTorch's before 1.6: pickles; before 0.2: tar | yes | no |
 //! | either of these in shards, with an index in JSON | yes | no |
 //! | NumPy's `.npy` and `.npz` | yes | no |
+//! | Keras's `.h5`, `.weights.h5` and `.keras`, turned to PyTorch's order | yes | no |
 //! | ONNX's initialisers, also in files beside the model | yes | no |
 //!
 //! Nothing in a file is believed or run: sizes are held against the file, and a pickle that names anything but
@@ -17,6 +18,8 @@ mod element;
 mod entry;
 mod file;
 mod flaw;
+mod hdf5;
+mod keras;
 mod names;
 mod numpy;
 mod onnx;

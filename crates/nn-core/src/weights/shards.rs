@@ -91,7 +91,10 @@ struct Shards {
 impl Shards {
     /// Takes the tensors of these names from a file; what else is in it is noted.
     fn add(&mut self, file: Opened, table: Table, names: &[String]) -> Read<()> {
-        let Table { about, mut tensors, storages, beside } = table;
+        let Table { about, mut tensors, storages, joined, beside } = table;
+        if !joined.is_empty() {
+            return Err(flaw("a file of Keras is no shard"));
+        }
         if !beside.is_empty() {
             return Err(flaw("a shard that itself lies in several files is refused"));
         }

@@ -67,6 +67,8 @@ pub(super) enum Order {
     Little,
     /// Big end first, so many bytes a number.
     Big(usize),
+    /// So many numbers of four bytes, all zero, for which the file has no bytes.
+    Zeros(u64),
     /// So many of the protocol buffers' numbers, seven bits a byte, each to become one of these.
     Varints(u64, Element),
 }
@@ -81,6 +83,7 @@ impl Storage {
     pub(super) fn size(&self) -> Option<u64> {
         match self.order {
             Order::Varints(count, element) => count.checked_mul(element.size() as u64),
+            Order::Zeros(count) => count.checked_mul(4),
             Order::Little | Order::Big(_) => self.inflated.unwrap_or(self.length).checked_sub(self.skip),
         }
     }
@@ -95,6 +98,53 @@ impl Storage {
         })
     }
 
+    /// Zeros, so many of `f32`.
+    pub(super) const fn zeros(count: u64) -> Self {
+        Self { order: Order::Zeros(count), ..Self::plain(0, 0) }
+    }
+
+    /// Whether the file has exactly these bytes, as they are wanted.
+    pub(super) fn is_plain(&self, bytes: usize) -> bool {
+        let Self { length, inflated, skip, order, .. } = *self;
+        inflated.is_none() && skip == 0 && order == Order::Little && length == bytes as u64
+    }
+
+    /// The numbers of a storage that [is plain](Self::is_plain), where they are wanted.
+    pub(super) fn read_into(&self, source: &mut Box<dyn Source>, bytes: &mut [u8]) -> Read<()> {
+        source.seek(SeekFrom::Start(self.start))?;
+        source.read_exact(bytes).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => flaw("the file ends too early"),
+            _ => e.into(),
+        })?;
+        self.check(bytes)
+    }
+
+    /// Reads all bytes for their checksum alone.
+    pub(super) fn verify(&self, source: &mut Box<dyn Source>) -> Read<()> {
+        let Some(crc32) = self.crc32 else { return Ok(()) };
+        let (mut hasher, mut buffer) = (crc32fast::Hasher::new(), vec![0; 1 << 16]);
+        let mut bytes = self.unpack(source)?;
+        loop {
+            match bytes.read(&mut buffer)? {
+                0 => break,
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+        if hasher.finalize() == crc32 {
+            Ok(())
+        } else {
+            Err(flaw("its checksum does not match: the file is damaged"))
+        }
+    }
+
+    /// Holds bytes against their checksum.
+    fn check(&self, bytes: &[u8]) -> Read<()> {
+        if self.crc32.is_some_and(|crc32| crc32fast::hash(bytes) != crc32) {
+            return Err(flaw("its checksum does not match: the file is damaged"));
+        }
+        Ok(())
+    }
+
     /// The numbers, little end first.
     pub(super) fn read(&self, source: &mut Box<dyn Source>) -> Read<Vec<u8>> {
         let size = self.inflated.unwrap_or(self.length);
@@ -105,9 +155,7 @@ impl Storage {
             length if length > size => return Err(flaw("it is larger than the file says")),
             _ => {}
         }
-        if self.crc32.is_some_and(|crc32| crc32fast::hash(&bytes) != crc32) {
-            return Err(flaw("its checksum does not match: the file is damaged"));
-        }
+        self.check(&bytes)?;
         let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
         bytes.drain(..skip);
         match self.order {
@@ -117,6 +165,9 @@ impl Storage {
                 Ok(bytes)
             }
             Order::Varints(count, element) => varints(&bytes, count, element),
+            Order::Zeros(count) => {
+                Ok(vec![0; 4 * usize::try_from(count).map_err(|_| flaw("it is too large"))?])
+            }
         }
     }
 }

@@ -8,13 +8,15 @@ use super::file::About;
 use super::flaw::{Read, flaw};
 use super::storage::{Opened, Storage};
 use super::strided::Strided;
-use super::{archive, numpy, onnx, safetensors, shards, torch};
+use super::{archive, hdf5, keras, numpy, onnx, safetensors, shards, torch};
 
 /// What a format says: where which numbers lie.
 pub(super) struct Table {
     pub(super) about: About,
     pub(super) tensors: BTreeMap<String, Strided>,
     pub(super) storages: Vec<Storage>,
+    /// Tensors that are several of these, end to end along the first axis; those go.
+    pub(super) joined: Vec<(String, Vec<String>)>,
     /// Files beside the one that was opened: storages call them 1, 2, ….
     pub(super) beside: Vec<Opened>,
 }
@@ -26,7 +28,7 @@ impl Table {
         tensors: BTreeMap<String, Strided>,
         storages: Vec<Storage>,
     ) -> Self {
-        Self { about, tensors, storages, beside: Vec::new() }
+        Self { about, tensors, storages, joined: Vec::new(), beside: Vec::new() }
     }
 }
 
@@ -34,7 +36,6 @@ impl Table {
 const OTHERS: &[(&[u8], &str)] = &[
     (b"version https://git-lfs", "it is a pointer of Git LFS, not the file itself: run git lfs pull"),
     (b"<", "it is a web page, not a file of weights: the download went wrong"),
-    (b"\x89HDF", "it is an HDF5 file, as Keras writes; those are not read"),
     (b"GGUF", "it is a GGUF file; those are not read"),
     (b"\x1f\x8b", "it is compressed with gzip: unpack it first"),
 ];
@@ -45,7 +46,7 @@ pub(super) fn table(file: &mut Opened, folder: Option<&Path>) -> Read<Table> {
     let beside = table.beside.iter().map(|file| file.length);
     let lengths: Vec<u64> = std::iter::once(file.length).chain(beside).collect();
     table.check(&lengths)?;
-    Ok(without_prefix(table))
+    Ok(if table.joined.is_empty() { without_prefix(table) } else { table })
 }
 
 /// Whether a file may name others that the weights are in.
@@ -70,13 +71,18 @@ fn contents(file: &mut Opened, folder: Option<&Path>, nesting: Nesting) -> Read<
         _ if safe => safetensors::table(source, length),
         [b'P', b'K', 3, 4, ..] => {
             let files = archive::files(source, length)?;
-            if numpy::is_npz(&files) { numpy::npz(source, files) } else { torch::zip(source, &files) }
+            match () {
+                () if numpy::is_npz(&files) => numpy::npz(source, files),
+                () if keras::is_archive(&files) => keras::archive(source, &files),
+                () => torch::zip(source, &files),
+            }
         }
         [0x80, 0..=5, ..] => torch::plain(source, length),
         [b'{', ..] if nesting == Nesting::Outer => {
             let shard = |file: &mut Opened| contents(file, None, Nesting::Inner);
             shards::table(source, length, folder, &shard)
         }
+        _ if start.starts_with(hdf5::MAGIC) => keras::file(source, length),
         _ if start.starts_with(numpy::MAGIC) => numpy::npy(source, length),
         _ if start.get(257..262) == Some(b"ustar") => torch::tar(source, length),
         _ if onnx::is_onnx(&start) => onnx::table(source, length, folder),

@@ -63,7 +63,7 @@ fn what_is_no_file_of_weights_is_named() {
         (&b""[..], "empty"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"<!DOCTYPE html>", "web page"),
-        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file: a part of it lies beyond its end"),
         (b"\x93NUMPY\x01", "ends too early"),
         (b"{\"weight_map\": 1}", "no weight_map"),
         (b"\x08\x0a\x12", "a part of it ends beyond"),
@@ -166,5 +166,46 @@ fn what_was_joined_or_is_one_is_cut_for_another_library() -> Result<()> {
     assert!(!named(&[("dense.weight", strided(&[2, 3], &[3, 1], 0))])?.rename_back(&map));
     let mut other = named(&[("conv.weight", strided(&[1, 1, 2, 1], &[2, 2, 1, 1], 0))])?;
     assert!(!other.rename(&map));
+    Ok(())
+}
+
+/// Straight from the file or by way of a tensor: formats, types and checksums.
+#[test]
+fn what_is_read_into_a_variable_is_the_tensor() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let x = Tensor::arange(0f32, 12.0, &Device::Cpu)?.reshape((3, 4))?;
+    let tensors = BTreeMap::from([
+        ("half".to_owned(), x.to_dtype(DType::F16)?),
+        ("turned".to_owned(), x.t()?.contiguous()?),
+        ("x".to_owned(), x),
+    ]);
+    let (safe, zip) = (folder.path().join("w.safetensors"), folder.path().join("w.pt"));
+    super::super::safetensors::write(&safe, &tensors)?;
+    super::super::torch::write(&zip, &tensors)?;
+    for path in [&safe, &zip] {
+        let file = WeightFile::open(path)?;
+        for (name, tensor) in &tensors {
+            for dtype in [DType::F32, DType::F64] {
+                let to = Var::zeros(tensor.dims(), dtype, &Device::Cpu)?;
+                file.read_into(name, &to)?;
+                let expected = tensor.to_dtype(dtype)?;
+                assert_eq!(
+                    to.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?,
+                    expected.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?
+                );
+            }
+        }
+        assert!(file.read_into("y", &Var::zeros(1, DType::F32, &Device::Cpu)?).is_err());
+    }
+    let mut bytes = std::fs::read(&zip)?;
+    let eleven = 11f32.to_le_bytes();
+    let last = bytes.windows(4).rposition(|w| w == eleven).expect("a number of the last tensor");
+    bytes[last] ^= 1;
+    let file = WeightFile::new("damaged", Cursor::new(bytes))?;
+    let errors = ["x", "turned"]
+        .map(|name| file.read_into(name, &Var::zeros(tensors[name].dims(), DType::F32, &Device::Cpu)?));
+    let errors: Vec<String> =
+        errors.into_iter().filter_map(|result| result.err().map(|e| e.to_string())).collect();
+    assert!(errors.len() == 1 && errors[0].contains("checksum"), "{errors:?}");
     Ok(())
 }
