@@ -134,7 +134,10 @@ fn what_cannot_be_exported_is_refused_by_name() -> Result<()> {
         (Strange(|x| ops::log_sum_exp(x, 1)), "log_sum_exp is not exported"),
         (Strange(|x| Ok(x.zeros_like()?)), "does not depend on the input"),
         (Strange(|x| ops::add(x, &x.detach())), "depends on the batch"),
-        (Strange(|x| ops::linear(x, &x.detach().narrow(0, 0, 1)?, None)), "depends on the input without a trace"),
+        (
+            Strange(|x| ops::linear(x, &x.detach().narrow(0, 0, 1)?, None)),
+            "depends on the input without a trace",
+        ),
         (Strange(|x| ops::scale(x, x.dim(0)? as f64)), "options that depend on the batch"),
         (
             Strange(|x| if x.dim(0)? == 2 { ops::relu(x) } else { ops::tanh(x) }),
