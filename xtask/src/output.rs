@@ -4,10 +4,12 @@
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use nn_core::atomic_file;
 use serde::Serialize;
 
 /// Standard output was closed by its reader.
@@ -74,6 +76,13 @@ pub(crate) fn alarm(text: impl Display) {
 /// Writes a JSON document, indented.
 pub(crate) fn json(document: &impl Serialize) -> Result<()> {
     line(serde_json::to_string_pretty(document).context("cannot write JSON")?)
+}
+
+/// The same into a file, whole or not at all.
+pub(crate) fn json_file(path: &Path, document: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(document).context("cannot write JSON")? + "\n";
+    atomic_file::write(path, |file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Which side of its column a cell stands at.

@@ -28,7 +28,8 @@ impl std::error::Error for Elsewhere {}
 
 /// Finds the others. From here on all but rank 0 are silent.
 pub(crate) fn start() -> Result<Arc<dyn Ranks>> {
-    if LAUNCHED.iter().all(|name| env::var_os(name).is_none()) {
+    let several = |name: &&str| env::var(name).is_ok_and(|ranks| ranks != "1" || name.ends_with("RANK"));
+    if !LAUNCHED.iter().any(several) {
         return Ok(Arc::new(Alone));
     }
     let ranks = speak_mpi()?;

@@ -198,7 +198,13 @@ impl<T: Task> Training<T> {
         let batches = parts.train.batches_per_epoch() as u64;
         let examples = parts.train.data().len() as u64;
         let scope = Scope { epochs, examples, batches, noun: T::EXAMPLES, part: judge };
-        let display = if trainer.shard() == Shard::WHOLE { self.display } else { Display::Plain };
+        let display = match (trainer.shard(), self.display) {
+            (Shard { of: 1, .. }, display) => display,
+            // Several processes share a terminal: one of them speaks, in lines.
+            (Shard { index: 0, .. }, Display::Auto | Display::Dashboard) => Display::Plain,
+            (Shard { index: 0, .. }, display) => display,
+            _ => Display::None,
+        };
         let board = || Board::of(scope, title, &self.path);
         let mut progress = Progress::new(scope, display, board);
         let hear = |event: &nn_train::Event| {

@@ -120,7 +120,7 @@ pub fn lr_find<D: Dataset>(
     range.check()?;
     check(trainer, train)?;
     let before = Snapshot::of(trainer)?;
-    trainer.state.batches_per_epoch = train.batches_per_epoch() as u64;
+    (trainer.state.batches_per_epoch, trainer.state.batch) = (train.batches_per_epoch() as u64, 0);
     let found = climb(trainer, train, range, &mut progress, &mut forward);
     before.restore(trainer)?;
     found

@@ -44,8 +44,11 @@ fn run<D: Dataset>(
         recall(trainer, EMA)?;
         let evaluation = evaluate(data, &mut progress, &mut forward);
         let evaluation = trainer.evaluated_together(evaluation);
-        put_back(trainer)?;
-        let Some(evaluation) = evaluation? else { return Ok(None) };
+        // The first error is what went wrong.
+        let put = put_back(trainer);
+        let evaluation = evaluation?;
+        put?;
+        let Some(evaluation) = evaluation else { return Ok(None) };
         ema = Some(evaluation.figures());
     }
     recall(trainer, MODEL)?;

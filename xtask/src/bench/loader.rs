@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use nn_core::{Ctx, ParamStore, Random, ops};
 use nn_train::augment::{Augment, HorizontalFlip, RandomResizedCrop};
@@ -102,8 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         report.rows.push(row);
     }
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        output::json_file(path, &report)?;
     }
     print(&report)
 }

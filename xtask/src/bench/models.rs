@@ -9,7 +9,7 @@ mod stock;
 use std::iter;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
 
@@ -109,8 +109,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (torch, onnxruntime) = (version(&peers.torch), version(&peers.onnxruntime));
     let report = Report { rounds: args.rounds, threads: peers.threads, torch, onnxruntime, models };
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        output::json_file(path, &report)?;
     }
     print(&report)
 }

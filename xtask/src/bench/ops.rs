@@ -16,7 +16,7 @@ mod resample;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use serde::Serialize;
@@ -117,8 +117,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let [multiply_adds, copy] = machine.rates();
     let report = Report { rounds: args.rounds, threads, torch, multiply_adds, copy, ops };
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        output::json_file(path, &report)?;
     }
     print(&report)
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 use nn_core::{ParamStore, Random};
@@ -115,8 +115,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let [_, copy] = machine.rates();
     let report = Report { rounds: args.rounds, threads, parameters: count, torch, copy, rows };
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        output::json_file(path, &report)?;
     }
     print(&report)
 }

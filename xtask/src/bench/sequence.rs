@@ -11,7 +11,7 @@ mod rows;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use serde_json::json;
 
@@ -89,8 +89,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let torch = torch.map(|torch| torch.version().to_owned());
     let report = Report { rounds: args.rounds, threads, torch, rows };
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        output::json_file(path, &report)?;
     }
     print(&report)
 }

@@ -244,7 +244,13 @@ mod tests {
         let prepare = move |example, random| everything().apply(example, fit, random);
         let prepared = Arc::new(Prepared::new(set, &unit, prepare)?.mixed(everything().mix())?);
         let epoch = |workers, n| -> Result<Vec<[Vec<f32>; 2]>> {
-            let config = LoaderConfig { batch_size: 2, order: Order::Shuffled, workers, prefetch: 3 };
+            let config = LoaderConfig {
+                batch_size: 2,
+                order: Order::Shuffled,
+                workers,
+                prefetch: 3,
+                ..LoaderConfig::default()
+            };
             let loader = Loader::new(Arc::clone(&prepared), config, Random::new(5))?;
             let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
             loader

@@ -19,7 +19,7 @@ pub trait Dataset: Send + Sync + 'static {
     }
 
     /// The examples at `indices`, in that order. Augmentation draws from `random.nth(index)`, so what happens to
-    /// an example does not depend on its neighbours.
+    /// an example does not depend on its neighbours; a batch that has it again may draw anew.
     ///
     /// # Errors
     /// If an example cannot be read; the message names it.

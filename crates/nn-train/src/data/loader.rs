@@ -169,10 +169,10 @@ impl<D: Dataset> Loader<D> {
     ) -> Result<Worker<D::Batch>> {
         let data = Arc::clone(&self.data);
         let (sender, receiver) = sync_channel(self.config.prefetch.div_ceil(stride));
-        // What comes twice in an epoch is not to be augmented twice in the same way.
-        let repeats = self.weights.is_some();
+        // What comes twice in an epoch, here or in another shard, is not to be augmented twice in the same way.
+        let (repeats, shard) = (self.weights.is_some(), self.config.shard);
         let batches = (first..self.own_batches()).step_by(stride).map(|n| {
-            let random = if repeats { random.nth(n as u64) } else { random };
+            let random = if repeats { random.nth((n * shard.of + shard.index) as u64) } else { random };
             (self.places(n), random)
         });
         let batches: Vec<_> = batches.collect();

@@ -1,5 +1,6 @@
 //! Pictures on their way into a network: read, augmented, normalised, stacked.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -79,7 +80,11 @@ impl Dataset for Prepared {
         let mut inputs = Vec::new();
         let mut targets = Targets::None;
         let mut size = None;
+        let mut times = HashMap::new();
         for &index in indices {
+            // What a batch has several times is not to be prepared in the same way each time.
+            let before = times.entry(index).and_modify(|n| *n += 1).or_insert(0u64);
+            let random = if *before == 0 { random } else { random.at("again").nth(*before) };
             let Example { image, target } = self.example(index, random)?;
             let first = *size.get_or_insert(image.size());
             ensure!(
@@ -216,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_depend_on_the_index_alone() -> Result<()> {
+    fn draws_depend_on_the_index_and_how_often_it_came_before() -> Result<()> {
         let images = Images { pixels: vec![0; 8], size: [1, 1, 1] };
         let set = ImageSet::new(images, vec![0; 8], vec!["a".to_owned()], &[UNIT])?;
         let prepared = Prepared::new(Arc::new(set), &[UNIT], |mut example, random| {
@@ -229,6 +234,10 @@ mod tests {
         let (all, some) = (values(&[0, 1, 2, 3, 4, 5, 6, 7])?, values(&[6, 2])?);
         assert_eq!(some, [all[6], all[2]]);
         assert_ne!(all[6], all[2]);
+        // What is drawn several times, to balance classes, is another picture each time.
+        let again = values(&[6, 2, 6, 6])?;
+        assert_eq!(again[..2], some);
+        assert!(again[2] != again[0] && again[3] != again[0] && again[3] != again[2]);
         Ok(())
     }
 

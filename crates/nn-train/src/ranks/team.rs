@@ -30,6 +30,8 @@ struct Told {
     metrics: Metrics,
     /// Places of the parameters that have no gradient.
     unused: Vec<usize>,
+    /// What its buffers that count have counted.
+    counts: Vec<i64>,
 }
 
 /// Numbers that are summed at a time: 32 MiB of them.
@@ -112,14 +114,23 @@ impl Team {
         buffers: &[Var],
     ) -> Result<Gathered, TrainError> {
         let Gathered { mut grads, metrics } = self.part(own)?;
+        let (counters, buffers): (Vec<&Var>, Vec<&Var>) =
+            buffers.iter().partition(|var| var.dtype() == DType::I64 && var.elem_count() == 1);
+        let counts = counters.iter().map(|var| var.flatten_all()?.to_vec1::<i64>().map(|one| one[0]));
+        let counts = self.part(counts.collect::<candle_core::Result<_>>().map_err(TrainError::from))?;
         let is_unused = |place: &usize| grads.get(&parameters[*place].1).is_none();
-        let told = Told { metrics, unused: (0..parameters.len()).filter(is_unused).collect() };
+        let told = Told { metrics, unused: (0..parameters.len()).filter(is_unused).collect(), counts };
         let all = self.meet(Ok(told))?;
         // A parameter that no rank used has no gradient; one that some used has a gradient of 0 on the others.
         let is_used = |place: &usize| all.iter().any(|told| !told.unused.contains(place));
         let used = (0..parameters.len()).filter(is_used).map(|place| &parameters[place].1);
         let grads_of: Vec<(&Var, Option<Tensor>)> = used.map(|var| (var, grads.remove(var))).collect();
-        let values_of = buffers.iter().map(|var| (var, Some(var.as_tensor().clone()))).collect();
+        let values_of = buffers.into_iter().map(|var| (var, Some(var.as_tensor().clone()))).collect();
+        // A rank without an example of a batch has not counted it.
+        for (i, var) in counters.into_iter().enumerate() {
+            let most = all.iter().filter_map(|told| told.counts.get(i)).max().copied().unwrap_or(0);
+            var.set(&Tensor::full(most, var.shape(), var.device())?)?;
+        }
         let mut pooled = Metrics::default();
         all.iter().for_each(|told| pooled += told.metrics);
         let share = metrics.examples() as f64 / pooled.examples().max(1) as f64;

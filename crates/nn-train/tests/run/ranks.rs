@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
-use candle_core::{DType, Device, Result, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use nn_core::{Ctx, ParamStore, Random};
 use nn_train::data::{Batch, Loader, LoaderConfig, Order, Shard};
 use nn_train::event::Step;
@@ -265,23 +265,27 @@ fn every_rank_draws_something_else() {
 }
 
 #[test]
-fn buffers_are_the_mean_over_all_examples() -> Result<()> {
-    let means = on_each(2, |ranks| -> Result<f32> {
+fn buffers_are_the_mean_over_all_examples_and_counters_agree() -> Result<()> {
+    let means = on_each(2, |ranks| -> Result<(f32, i64)> {
         let store = ParamStore::new(SEED);
         let vb = store.vb(DType::F32, &Device::Cpu).pp("norm");
         let running: Var = nn_core::store::buffer(&vb, 1, "running_mean", 0.0)?;
+        // As a batch norm has it; a rank may be without an example of a batch, and count one less.
+        let counted = nn_core::store::buffer(&vb.to_dtype(DType::I64), (), "num_batches_tracked", 0.0)?;
+        let more = 1 + ranks.shard().index as i64;
         let mut toy = joined(store, config(), &ranks);
         let summing = |model: &Model, batch: &Batch, ctx: &Ctx<'_>| {
             running.set(&batch.targets.to_dtype(DType::F32)?.mean_keepdim(0)?)?;
+            counted.set(&Tensor::new(more, &Device::Cpu)?)?;
             classify(model, batch, ctx)
         };
         fit_in(&mut toy, |step| step == 1, summing).expect("no error");
-        running.get(0)?.to_scalar()
+        Ok((running.get(0)?.to_scalar()?, counted.to_scalar()?))
     });
     let means = means.into_iter().collect::<Result<Vec<_>>>()?;
     let whole = loader(Shard::WHOLE, 4, 18, Order::Shuffled).epoch(0).next().expect("a batch")?;
     let expected: f32 = whole.targets.to_dtype(DType::F32)?.mean_all()?.to_scalar()?;
-    assert_eq!(means, [expected, expected]);
+    assert_eq!(means, [(expected, 2), (expected, 2)]);
     Ok(())
 }
 
