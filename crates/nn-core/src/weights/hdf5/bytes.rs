@@ -11,11 +11,13 @@ pub(super) struct Bytes<'a> {
     start: u64,
     length: u64,
     at: u64,
+    /// How many bytes no part has claimed yet.
+    left: u64,
 }
 
 impl<'a> Bytes<'a> {
     pub(super) fn new(source: &'a mut Box<dyn Source>, start: u64, length: u64) -> Self {
-        Self { source, start, length, at: 0 }
+        Self { source, start, length, at: 0, left: length }
     }
 
     pub(super) fn length(&self) -> u64 {
@@ -32,6 +34,13 @@ impl<'a> Bytes<'a> {
         }
         self.source.seek(SeekFrom::Start(self.start.saturating_add(place)))?;
         self.at = place;
+        Ok(())
+    }
+
+    /// Counts the bytes of a part. No two parts share a byte, so all of them together have no more than the file; what refers
+    /// to the same part again and again ends here.
+    pub(super) fn claim(&mut self, bytes: u64) -> Read<()> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| flaw("parts of it overlap"))?;
         Ok(())
     }
 

@@ -5,13 +5,14 @@ use super::bytes::{Bytes, beyond};
 
 /// A tree of a file of weights is one or two levels high.
 const HIGHEST: u8 = 16;
+/// How many bytes of a tree refer to a child, and how many of a list to a member.
+const CHILD: u64 = 16;
+const ENTRY: u64 = 40;
 
 /// What the heap of names looks like: where the names lie, and how many bytes they have.
 struct Heap {
     start: u64,
     size: u64,
-    /// How many bytes the names not read yet can have.
-    left: u64,
 }
 
 /// Names and addresses of the members of the group with this tree and heap.
@@ -23,12 +24,10 @@ pub(super) fn members(file: &mut Bytes<'_>, tree: u64, heap: u64) -> Read<Vec<(S
     if size > file.length() {
         return Err(beyond());
     }
-    let mut heap = Heap { start, size, left: size };
+    let heap = Heap { start, size };
     let mut members = Vec::new();
     // Levels go down by one, so trees end however their nodes refer to each other.
     let mut open = vec![(tree, None)];
-    // Sixteen bytes refer to a child.
-    let mut left = file.length() / 16;
     while let Some((address, expected)) = open.pop() {
         file.go_to(address)?;
         file.expect(*b"TREE")?;
@@ -37,7 +36,7 @@ pub(super) fn members(file: &mut Bytes<'_>, tree: u64, heap: u64) -> Read<Vec<(S
             return Err(flaw("its tree of names is none"));
         }
         let count = file.u16()?;
-        left = left.checked_sub(count.into()).ok_or_else(|| flaw("its tree of names does not end"))?;
+        file.claim(CHILD * u64::from(count))?;
         file.skip(16)?;
         let mut children = Vec::with_capacity(count.into());
         for _ in 0..count {
@@ -48,7 +47,7 @@ pub(super) fn members(file: &mut Bytes<'_>, tree: u64, heap: u64) -> Read<Vec<(S
             Some(below) => open.extend(children.into_iter().rev().map(|child| (child, Some(below)))),
             None => {
                 for child in children {
-                    list(file, child, &mut heap, &mut members)?;
+                    list(file, child, &heap, &mut members)?;
                 }
             }
         }
@@ -57,14 +56,15 @@ pub(super) fn members(file: &mut Bytes<'_>, tree: u64, heap: u64) -> Read<Vec<(S
 }
 
 /// A list of members.
-fn list(file: &mut Bytes<'_>, address: u64, heap: &mut Heap, members: &mut Vec<(String, u64)>) -> Read<()> {
+fn list(file: &mut Bytes<'_>, address: u64, heap: &Heap, members: &mut Vec<(String, u64)>) -> Read<()> {
     file.go_to(address)?;
     file.expect(*b"SNOD")?;
     file.skip(2)?;
     let count = file.u16()?;
+    file.claim(ENTRY * u64::from(count))?;
     for n in 0..u64::from(count) {
         // Names lie elsewhere, so each entry is gone to.
-        file.go_to(address.saturating_add(8 + 40 * n))?;
+        file.go_to(address.saturating_add(8 + ENTRY * n))?;
         let (name, object) = (file.u64()?, file.u64()?);
         if file.u32()? == 2 {
             return Err(flaw("a link that leads to another name is not followed"));
@@ -75,8 +75,7 @@ fn list(file: &mut Bytes<'_>, address: u64, heap: &mut Heap, members: &mut Vec<(
         if name.is_empty() || name.contains('/') {
             return Err(flaw(format!("{} is no name", name.escape_debug())));
         }
-        let taken = name.len() as u64 + 1;
-        heap.left = heap.left.checked_sub(taken).ok_or_else(|| flaw("two members have one name"))?;
+        file.claim(name.len() as u64 + 1)?;
         members.push((name, object));
     }
     Ok(())

@@ -63,7 +63,9 @@ pub(super) fn arrays(source: &mut Box<dyn Source>, start: u64, length: u64) -> R
                 let storage = Storage { order, ..Storage::plain(start.saturating_add(at), bytes) };
                 let tensor = Strided::contiguous(arrays.storages.len(), element, shape);
                 arrays.storages.push(storage);
-                arrays.found.insert(path, tensor);
+                if arrays.found.insert(path, tensor).is_some() {
+                    return Err(flaw("two members have one name").at(shown));
+                }
             }
             Object::Other => arrays.others.push(path),
         }

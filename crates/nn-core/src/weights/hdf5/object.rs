@@ -46,6 +46,7 @@ pub(super) fn read(file: &mut Bytes<'_>, address: u64) -> Read<Object> {
     if version != 1 || count > MOST_MESSAGES {
         return Err(flaw("its header is of another version, or damaged"));
     }
+    file.claim(16 + 8 * u64::from(count))?;
     file.skip(4)?;
     let size = file.u32()?;
     file.skip(4)?;

@@ -57,6 +57,7 @@ fn what_is_not_read_is_named() {
         (136, b'X', "there is no TREE"),
         (140, 1, "its tree of names is none"),
         (142, 1, "there is no SNOD"),
+        (142, 20, "parts of it overlap"),
         (176, b'X', "there is no HEAP"),
     ] {
         let mut bytes = empty();
@@ -67,4 +68,42 @@ fn what_is_not_read_is_named() {
     for length in 8..empty().len() {
         assert!(open(empty()[..length].to_vec()).is_err(), "{length}");
     }
+}
+
+/// A root group of so many groups, whose tree is one and the same: 32 children, each the same list without members.
+fn sharing(groups: u8) -> Vec<u8> {
+    let mut bytes = empty();
+    bytes[142] = 1;
+    let list = bytes.len() as u64;
+    bytes[168..176].copy_from_slice(&list.to_le_bytes());
+    bytes[208..224].copy_from_slice(b"a\0b\0c\0d\0e\0f\0g\0h\0");
+    let headers = list + 8 + 40 * 8;
+    let tree = headers + 40 * 8;
+    let nobody = tree + 24 + 16 * 32;
+    bytes.extend(*b"SNOD\x01\0");
+    bytes.extend([groups, 0]);
+    for n in 0..8 {
+        bytes.extend([2 * n, headers + 40 * n].iter().flat_map(|n| n.to_le_bytes()));
+        bytes.extend([0; 24]);
+    }
+    for _ in 0..8 {
+        bytes.extend_from_within(96..120);
+        bytes.extend([tree, 176].iter().flat_map(|n| n.to_le_bytes()));
+    }
+    bytes.extend(*b"TREE");
+    bytes.extend([0, 0, 32, 0]);
+    bytes.extend([0; 16]);
+    for _ in 0..32 {
+        bytes.extend([0, nobody].iter().flat_map(|n| n.to_le_bytes()));
+    }
+    bytes.extend(*b"SNOD\x01\0\0\0");
+    bytes
+}
+
+#[test]
+fn groups_that_share_a_tree_are_refused_before_they_take_long() -> candle_core::Result<()> {
+    assert_eq!(open(sharing(1))?.tensors().count(), 0);
+    let error = open(sharing(8)).expect_err("one tree of eight groups").to_string();
+    assert!(error.contains("parts of it overlap"), "{error}");
+    Ok(())
 }

@@ -41,11 +41,13 @@ impl Cell {
         let (_, recurrent) = self.recurrent.as_ref()?;
         let (&[_, columns], &[units, all]) = (&kernel.shape[..], &recurrent.shape[..]) else { return None };
         let gates = all.checked_div(units)?;
+        // Without a bias nobody can tell a GRU's `reset_after`.
+        let told = gates != GRU || self.bias.is_some();
         let fits = columns == all && all == gates * units && [1, 3, 4].contains(&gates);
         let rows = if gates == GRU { vec![2, all] } else { vec![all] };
         let bias =
             self.bias.as_ref().is_none_or(|(_, bias)| bias.shape == rows && bias.element == Element::F32);
-        (fits && bias).then_some([gates, units])
+        (fits && told && bias).then_some([gates, units])
     }
 }
 
