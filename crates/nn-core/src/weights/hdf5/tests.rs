@@ -50,7 +50,7 @@ fn what_is_not_read_is_named() {
         (13, 4, "addresses of 4 bytes"),
         (24, 1, "begins elsewhere"),
         (40, 249, "the file ends before it says"),
-        (64, 255, "its header"),
+        (64, 255, "a part of it lies beyond its end"),
         (96, 2, "its header is of another version"),
         (98, 2, "its header ends too early"),
         (112, 2, "a group of a newer version"),
