@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Photos; mixtures want two or more
     #[arg(required = true)]
     photos: Vec<PathBuf>,
-    /// A line as a recipe's [augment] has it, once for each row [default: one for each there is]
+    /// A line as a recipe's table augment has it, once for each row [default: one for each there is]
     #[arg(long = "line", value_name = "TOML")]
     lines: Vec<String>,
     /// Height and width of the pictures
