@@ -29,7 +29,7 @@ fn a_new_head_is_trained_on_weights_for_other_classes() {
     let warm = [("red", [250, 60, 50]), ("green", [50, 240, 60]), ("blue", [50, 60, 250])];
     pictures(&dir.path().join("colours"), &warm);
     let common = "train cifar_resnet20-cifar10 --data folder --batch-size 9 --lr 0.02 --json";
-    let first = call(dir.path(), &format!("{common} --data-dir colours --epochs 6 --out first")).ok().json();
+    let first = call(dir.path(), &format!("{common} --data-dir colours --epochs 12 --out first")).ok().json();
     assert!(first["summary"]["best"]["eval"]["accuracy"].as_f64().expect("a number") > 0.7, "{first}");
 
     pictures(&dir.path().join("greys"), &[("dark", [60, 60, 60]), ("light", [250, 250, 250])]);

@@ -80,7 +80,7 @@ fn convert_changes_types_notes_facts_and_writes_over_nothing() {
     let told = call(dir.path(), "inspect half.safetensors --json").ok().json();
     assert_eq!(
         (&told["metadata"]["licence"], &told["metadata"]["source"]),
-        (&"MIT".into(), &"model.safetensors".into())
+        (&"MIT".into(), &"a training run: mlp on digits".into())
     );
     assert!(told["tensors"].as_array().expect("rows").iter().all(|row| row["dtype"] == "f16"));
     let told = call(dir.path(), &format!("diff {ours} half.safetensors --json")).ok().json();
