@@ -50,8 +50,8 @@ def compare(name, folder):
 
 
 def main():
-    names = [model["name"] for model in json.loads(xtask("list", "models", "--json"))["models"]]
-    names, failed = sys.argv[1:] or names, False
+    names = sys.argv[1:] or [model["name"] for model in json.loads(xtask("list", "models", "--json"))["models"]]
+    failed = False
     print(f"onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}, {datetime.date.today()}\n")
     print("| model | nodes | difference | largest output |\n| --- | --- | --- | --- |")
     for name in names:

@@ -46,6 +46,13 @@ OPTIMISERS = {
     "lion_decay": (0.01, {"kind": "lion", "weight_decay": 0.2, "beta1": 0.8}),
 }
 
+# While the rate follows a cycle over all steps, and momentum or the first beta with it.
+CYCLED = {
+    "sgd_cycled": (0.05, {"kind": "sgd", "momentum": 0.9, "nesterov": True}),
+    "adamw_cycled": (0.05, {"kind": "adamw"}),
+    "nadam_cycled": (0.05, {"kind": "nadam"}),
+}
+
 # Groups differ by factors of the rate and of the weight decay: PyTorch's groups have the products.
 GROUPS = {
     "sgd_groups": (0.02, {"kind": "sgd", "momentum": 0.8, "weight_decay": 0.1}),
@@ -91,40 +98,43 @@ def trajectories(out):
     for field, tensors in fields.items():
         out.update({f"{field}.{name}": t for name, t in tensors.items()})
     for case, (lr, rule) in OPTIMISERS.items():
-        p = {name: torch.nn.Parameter(t.clone()) for name, t in fields["start"].items()}
         # One for each parameter: timm's count an update also where there was no gradient.
-        opts = {name: optimiser(rule, [t], lr) for name, t in p.items()}
-        history = {name: [] for name in SHAPES}
-        for step in range(STEPS):
+        follow(out, case, lambda p: [optimiser(rule, [t], lr) for t in p.values()])
+
+
+def follow(out, case, make, schedule=lambda opts: []):
+    p = {name: torch.nn.Parameter(out[f"start.{name}"].clone()) for name in SHAPES}
+    opts = make(p)
+    schedulers = schedule(opts)
+    history = {name: [] for name in SHAPES}
+    for step in range(STEPS):
+        for name, t in p.items():
+            grad = out[f"curvature.{name}"] * (t.data - out[f"centre.{name}"]) + out[f"noise.{name}"][step % NOISES]
+            t.grad = grad if name != RARE or step % 3 == 0 else None
+        for opt, t in zip(opts, p.values()):
+            if len(opts) == 1 or t.grad is not None:
+                opt.step()
+        if step + 1 < STEPS:
+            for scheduler in schedulers:
+                scheduler.step()
+        if (step + 1) % EVERY == 0:
             for name, t in p.items():
-                grad = fields["curvature"][name] * (t.data - fields["centre"][name]) + fields["noise"][name][step % NOISES]
-                if name != RARE or step % 3 == 0:
-                    t.grad = grad
-                    opts[name].step()
-            if (step + 1) % EVERY == 0:
-                for name, t in p.items():
-                    history[name].append(t.data.clone())
-        out.update({f"{case}.{name}": torch.stack(h) for name, h in history.items()})
+                history[name].append(t.data.clone())
+    out.update({f"{case}.{name}": torch.stack(h) for name, h in history.items()})
+
+
+def cycled(out):
+    for case, (lr, rule) in CYCLED.items():
+        cycle = lambda opts: [torch.optim.lr_scheduler.OneCycleLR(opts[0], max_lr=lr, total_steps=STEPS)]
+        follow(out, case, lambda p: [optimiser(rule, p.values(), lr)], cycle)
 
 
 def groups(out):
     """The same gradients; one optimiser with a group for each parameter."""
     for case, (lr, rule) in GROUPS.items():
-        p = {name: torch.nn.Parameter(out[f"start.{name}"].clone()) for name in SHAPES}
         of = lambda name, key, base: base * FACTORS[name].get(key, 1.0)
-        parameters = [
-            {"params": [t], "lr": of(n, "lr", lr), "weight_decay": of(n, "weight_decay", rule["weight_decay"])} for n, t in p.items()
-        ]
-        opt, history = optimiser(rule, parameters, lr), {name: [] for name in SHAPES}
-        for step in range(STEPS):
-            for name, t in p.items():
-                grad = out[f"curvature.{name}"] * (t.data - out[f"centre.{name}"]) + out[f"noise.{name}"][step % NOISES]
-                t.grad = grad if name != RARE or step % 3 == 0 else None
-            opt.step()
-            if (step + 1) % EVERY == 0:
-                for name, t in p.items():
-                    history[name].append(t.data.clone())
-        out.update({f"{case}.{name}": torch.stack(h) for name, h in history.items()})
+        group = lambda n, t: {"params": [t], "lr": of(n, "lr", lr), "weight_decay": of(n, "weight_decay", rule["weight_decay"])}
+        follow(out, case, lambda p: [optimiser(rule, [group(n, t) for n, t in p.items()], lr)])
 
 
 def clipping(out):
@@ -145,11 +155,13 @@ def main():
     trajectories(out)
     clipping(out)
     groups(out)
+    cycled(out)
     about = {
         "made_by": f"tests/golden/optim.py with PyTorch {torch.__version__.split('+')[0]}",
         "optimisers": {name: {"lr": lr, "rule": rule} for name, (lr, rule) in OPTIMISERS.items()},
         "groups": {name: {"lr": lr, "rule": rule} for name, (lr, rule) in GROUPS.items()},
         "factors": FACTORS,
+        "cycled": {name: {"lr": lr, "rule": rule} for name, (lr, rule) in CYCLED.items()},
     }
     out = {name: t.contiguous() for name, t in out.items()}
     save_file(out, Path(__file__).with_name("optim.safetensors"), {"about": json.dumps(about)})

@@ -1,4 +1,4 @@
-"""Writes schedule.safetensors: the rates that PyTorch's schedulers give, step by step.
+"""Writes schedule.safetensors: the rates, and momenta, that PyTorch's schedulers give, step by step.
 
 Run with PyTorch and safetensors installed: python tests/golden/schedule.py
 """
@@ -32,7 +32,8 @@ SCHEDULES = {
     "one_cycle": (12, 10, {"lr": 0.2, "decay": {"kind": "one_cycle"}}),
     "one_cycle_linear": (10, 9, {"lr": 0.2, "decay": {"kind": "one_cycle", "anneal": "linear", "rise": 0.43, "div": 10, "final_div": 100}}),
     "one_cycle_three": (10, 9, {"lr": 0.2, "decay": {"kind": "one_cycle", "rise": 0.4, "phases": "three"}}),
-    "one_cycle_short": (1, 3, {"lr": 0.2, "decay": {"kind": "one_cycle"}}),
+    "one_cycle_momentum": (10, 9, {"lr": 0.2, "decay": {"kind": "one_cycle", "phases": "three", "anneal": "linear", "base_momentum": 0.1, "max_momentum": 0.99}}),
+    "one_cycle_short": (1, 3, {"lr": 0.2, "decay": {"kind": "one_cycle", "cycle_momentum": False}}),
     "noam": (25, 10, {"lr": (512 * 40) ** -0.5, "warmup": 39 / 25, "decay": {"kind": "noam"}}),
     "noam_cold": (10, 5, {"lr": 0.1, "decay": {"kind": "noam"}}),
 }
@@ -49,8 +50,11 @@ PLATEAUS = {
 }
 
 
+MOMENTUM = 0.9
+
+
 def optimiser(lr):
-    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr, momentum=MOMENTUM)
 
 
 def after_warmup(opt, decay, steps, total):
@@ -70,7 +74,9 @@ def after_warmup(opt, decay, steps, total):
             total_steps=total,
             pct_start=decay.get("rise", 0.3),
             anneal_strategy={"cosine": "cos", "linear": "linear"}[decay.get("anneal", "cosine")],
-            cycle_momentum=False,
+            cycle_momentum=decay.get("cycle_momentum", True),
+            base_momentum=decay.get("base_momentum", 0.85),
+            max_momentum=decay.get("max_momentum", 0.95),
             div_factor=decay.get("div", 25.0),
             final_div_factor=decay.get("final_div", 1e4),
             three_phase=decay.get("phases") == "three",
@@ -84,7 +90,7 @@ def noam(opt, warmup):
     return lr_scheduler.LambdaLR(opt, lambda step: formula(step + 1))
 
 
-def rates(steps, epochs, schedule):
+def paces(steps, epochs, schedule):
     warmup, total = round(schedule.get("warmup", 0) * steps), steps * epochs
     decay, opt = schedule.get("decay", {"kind": "constant"}), optimiser(schedule["lr"])
     if decay["kind"] == "noam":
@@ -96,11 +102,11 @@ def rates(steps, epochs, schedule):
         scheduler = after_warmup(opt, decay, steps, total)
     out = []
     for step in range(total):
-        out.append(opt.param_groups[0]["lr"])
+        out.append([opt.param_groups[0][key] for key in ("lr", "momentum")])
         opt.step()
         if step + 1 < total:
             scheduler.step()
-    return torch.tensor(out, dtype=torch.float64)
+    return torch.tensor(out, dtype=torch.float64).T
 
 
 def reduced(lr, options, mode, figures):
@@ -115,7 +121,11 @@ def reduced(lr, options, mode, figures):
 
 def main():
     warnings.simplefilter("ignore")  # SequentialLR calls its parts in an order they warn about.
-    out = {name: rates(*plan) for name, plan in SCHEDULES.items()}
+    out = {}
+    for name, plan in SCHEDULES.items():
+        out[name], momentum = (series.contiguous() for series in paces(*plan))
+        if (momentum != MOMENTUM).any():
+            out[f"{name}.momentum"] = momentum
     out |= {name: reduced(*plan) for name, plan in PLATEAUS.items()}
     about = {
         "made_by": f"tests/golden/schedule.py with PyTorch {torch.__version__.split('+')[0]}",

@@ -70,6 +70,19 @@ def save(file, value, tensors, **options):
     note(file, tensors)
 
 
+def refused():
+    """What is no tensor of numbers that Candle has, or no state dict."""
+    linear, numbers = torch.nn.Linear(1, 1), torch.ones(2, 2)
+    torch.save(linear, FOLDER / "model.pt")
+    torch.jit.save(torch.jit.trace(linear, torch.ones(1, 1)), FOLDER / "script.pt")
+    torch.export.save(torch.export.export(linear, (torch.ones(1, 1),)), FOLDER / "program.pt2")
+    for file, tensor in (
+        ("complex.pt", numbers.to(torch.complex64)), ("float8.pt", numbers.to(torch.float8_e4m3fn)),
+        ("quantized.pt", torch.quantize_per_tensor(numbers, 0.1, 0, torch.qint8)), ("sparse.pt", numbers.to_sparse()),
+    ):
+        torch.save({"plain": numbers, "odd": tensor}, FOLDER / file)
+
+
 def save_tar(file, tensors):
     """The format of PyTorch 0.1, which `torch.load` still reads and nothing writes."""
     with tarfile.open(FOLDER / file, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -129,9 +142,9 @@ def main():
     for file, prefix, options in [("nested.pt", "module.", {}), ("nested_old.pth.tar", "module._orig_mod.", old)]:
         value = checkpoint(prefix)
         save(file, value, {name.removeprefix(prefix): t for name, t in value["state_dict"].items()}, **options)
-    parameters = {"w": torch.nn.Parameter(torch.randn(3))}
+    parameters = {"w": torch.nn.Parameter(torch.randn(3)), "b": torch.nn.Buffer(torch.ones(2))}
     save("parameter.pt", {"net": {"layers": parameters}}, parameters)
-    torch.save(torch.nn.Linear(1, 1), FOLDER / "model.pt")
+    refused()
     tensor = torch.randn(2, 2)
     save("tensor.pt", tensor, {"tensor": tensor})
     save("list.pt", [tensor, tensor.t()], {"0": tensor, "1": tensor.t()})

@@ -11,7 +11,7 @@ use crate::{output, provenance};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Weights to read, of any format
+    /// Weights to read, of any format, or a run's folder
     #[arg(value_name = "SRC")]
     source: PathBuf,
     /// File to make: *.safetensors, or *.pt, *.pth or *.bin for PyTorch
@@ -54,7 +54,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Err(failed(format!("{} exists and is not written over", args.target.display())))
             .advise("remove it, give DST another name, or add --force");
     }
-    let mut file = WeightFile::open(&args.source)?;
+    let source = provenance::file(&args.source);
+    let mut file = WeightFile::open(&source)?;
     if let Some(library) = &args.to {
         rename(&mut file, library)?;
     }
@@ -67,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match target {
         Target::Torch => weights::torch::write_each(&args.target, &outline, tensor)?,
         Target::Safetensors => {
-            let mut metadata = provenance::of(&args.source, &file)?;
+            let mut metadata = provenance::of(&source, &file)?;
             metadata.extend(args.notes.iter().cloned());
             weights::safetensors::write_each(&args.target, &outline, &metadata, tensor)?;
         }

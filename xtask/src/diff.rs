@@ -9,13 +9,14 @@ use nn_core::weights::{Element, TensorInfo, WeightFile};
 use serde::Serialize;
 
 use crate::output::{self, Align, Table, dims};
+use crate::provenance;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Weights of any format
+    /// Weights of any format, or a run's folder
     #[arg(value_name = "A")]
     a: PathBuf,
-    /// Weights of any format
+    /// Weights of any format, or a run's folder
     #[arg(value_name = "B")]
     b: PathBuf,
     /// Print one JSON document
@@ -50,7 +51,9 @@ enum Kind {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let files = [WeightFile::open(&args.a)?, WeightFile::open(&args.b)?];
+    let mut files =
+        [WeightFile::open(provenance::file(&args.a))?, WeightFile::open(provenance::file(&args.b))?];
+    bring_together(&mut files);
     let [a, b] = [0, 1].map(|n: usize| files[n].tensors().collect::<BTreeMap<&str, TensorInfo<'_>>>());
     let mut report = Report { equal: 0, differences: Vec::new(), largest: 0.0 };
     let names: BTreeSet<&str> = a.keys().chain(b.keys()).copied().collect();
@@ -73,6 +76,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     if args.json { output::json(&report) } else { output::line(show(&report)) }
+}
+
+/// Gives both our names, where they differ and some are another library's.
+fn bring_together(files: &mut [WeightFile; 2]) {
+    let [a, b] = files.each_ref().map(WeightFile::tensors);
+    if a.map(|(name, _)| name).eq(b.map(|(name, _)| name)) {
+        return;
+    }
+    for (file, which) in files.iter_mut().zip(["A", "B"]) {
+        if let Some(library) = nn_vision::native(file) {
+            output::note(format_args!("note: the names of {which} are {library}'s, and shown as ours"));
+        }
+    }
 }
 
 struct Compared {

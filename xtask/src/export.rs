@@ -1,7 +1,7 @@
 //! `export`: a model with its weights for other programs, as ONNX.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
@@ -11,19 +11,22 @@ use nn_onnx::Input;
 
 use crate::failure::{Advise, failed};
 use crate::model::{Model, Plan, inference};
+use crate::subject::{self, Subject};
+use crate::task::Pictures;
 use crate::{output, provenance};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A model's name, see `cargo xtask list models`
+    /// A run's folder, or a model's name, see `cargo xtask list models`
+    #[arg(value_name = "RUN|MODEL")]
     model: String,
-    /// Weights of any format [default: drawn at random, norms' statistics too, for a try]
+    /// Weights of any format [default: the run's best; for a model drawn at random, norms' statistics too, for a try]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// The ONNX model to make
     #[arg(long, value_name = "FILE")]
     onnx: PathBuf,
-    /// Classes the weights were trained for [default: the model's own]
+    /// Classes the weights were trained for [default: the run's, or the model's own]
     #[arg(long, value_name = "N")]
     num_classes: Option<usize>,
     /// Make a safetensors file with an `input` of three images and the `output` for it, to compare
@@ -38,16 +41,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let plan = Plan::named(&args.model)?;
+    let Chosen { plan, weights, num_classes } = choose(args)?;
     for path in [Some(&args.onnx), args.example.as_ref()].into_iter().flatten() {
         if path.exists() && !args.force {
             return Err(failed(format!("{} exists and is not written over", path.display())))
                 .advise("remove it, give another name, or add --force");
         }
     }
-    let build = |store| plan.build(args.num_classes.unwrap_or(plan.num_classes()), store, &Device::Cpu);
+    let build = |store| plan.build(args.num_classes.unwrap_or(num_classes), store, &Device::Cpu);
     let mut notes = BTreeMap::from([("model".to_owned(), plan.name.clone())]);
-    let model = match &args.weights {
+    let model = match &weights {
         Some(path) => {
             let model = build(inference())?;
             model.load(path)?;
@@ -81,6 +84,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         export.nodes,
         export.numbers
     ))
+}
+
+/// What is exported.
+struct Chosen {
+    plan: Plan,
+    weights: Option<PathBuf>,
+    num_classes: usize,
+}
+
+fn choose(args: &Args) -> Result<Chosen> {
+    let plan = subject::plan(&args.model)?;
+    let num_classes = plan.num_classes();
+    let of_a_run = Path::new(&args.model).is_dir();
+    if args.weights.is_none() && !of_a_run {
+        return Ok(Chosen { plan, weights: None, num_classes });
+    }
+    let mut subject = Subject::<Pictures>::find(&args.model, args.weights.as_deref())?;
+    // Weights from TensorFlow want its padding, and say so by where they are from.
+    subject.follow_weights()?;
+    let num_classes = if of_a_run { subject.known()?.len() } else { num_classes };
+    Ok(Chosen { plan: subject.recipe.model, weights: Some(subject.weights), num_classes })
 }
 
 /// Three images of numbers between −1 and 1.

@@ -112,15 +112,23 @@ pub(crate) fn without_backtrace(text: &str) -> &str {
     text[..end].trim_end()
 }
 
+/// Names that are listed of each kind: another model's weights would fill the screen.
+const LISTED: usize = 12;
+
 /// What does not fit between weights and a model, a line each, for a person who must find out why.
 pub(crate) fn mismatch_lines(report: &LoadReport) -> Vec<String> {
     let mut lines = vec![format!("matched     {}", report.matched.len())];
-    lines.extend(report.missing.iter().map(|name| format!("missing     {name}")));
-    lines.extend(report.unexpected.iter().map(|name| format!("unexpected  {name}")));
-    let shapes = |m: &nn_core::weights::Mismatch| {
-        format!("mismatched  {}: {:?} in the model, {:?} in the file", m.name, m.model, m.file)
+    let mut list = |what: &str, all: Vec<String>| {
+        lines.extend(all.iter().take(LISTED).map(|it| format!("{what:<12}{it}")));
+        let more = all.len().saturating_sub(LISTED);
+        lines.extend((more > 0).then(|| format!("{what:<12}… and {more} more")));
     };
-    lines.extend(report.mismatched.iter().map(shapes));
+    list("missing", report.missing.clone());
+    list("unexpected", report.unexpected.clone());
+    let shapes = |m: &nn_core::weights::Mismatch| {
+        format!("{}: {:?} in the model, {:?} in the file", m.name, m.model, m.file)
+    };
+    list("mismatched", report.mismatched.iter().map(shapes).collect());
     lines
 }
 

@@ -34,7 +34,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let plan = Plan::named(&args.model)?;
+    let mut plan = Plan::named(&args.model)?;
+    plan.recognise(&args.weights)?;
     if args.output.exists() {
         return Err(failed(format!("{} exists and is not written over", args.output.display())))
             .advise("remove it, or give --output another name");

@@ -8,11 +8,13 @@ use candle_core::{DType, Tensor};
 use nn_core::weights::WeightFile;
 use serde::Serialize;
 
+use crate::likely::{Likely, likely};
 use crate::output::{self, Align, Table, dims, thousands};
+use crate::provenance;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Weights of any format
+    /// Weights of any format, or a run's folder
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Print one JSON document
@@ -32,6 +34,9 @@ struct Report<'a> {
     /// Parts beside the tensors.
     ignored: &'a [String],
     metadata: &'a BTreeMap<String, String>,
+    /// The network that these weights are of, where a recipe gives its shape.
+    network: Option<Likely>,
+    /// The models of the zoo that these weights are for.
     models: Vec<Model>,
     numbers: u64,
     bytes: u64,
@@ -64,7 +69,8 @@ struct Row {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut file = WeightFile::open(&args.file)?;
+    let path = provenance::file(&args.file);
+    let mut file = WeightFile::open(&path)?;
     nn_vision::native(&mut file);
     let about = file.about();
     let mut tensors = Vec::new();
@@ -77,15 +83,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let (shape, dtype) = (info.shape.to_vec(), info.element.name());
         tensors.push(Row { name: name.to_owned(), shape, dtype, mean, deviation, not_finite });
     }
+    let network = likely(&file);
     let report = Report {
-        file: &args.file,
+        file: &path,
         format: about.format.to_string(),
         nesting: &about.nesting,
         prefix: &about.prefix,
         scheme: about.scheme,
         ignored: &about.ignored,
         metadata: &about.metadata,
-        models: models(&file)?,
+        models: if network.is_none() { models(&file)? } else { Vec::new() },
+        network,
         numbers,
         bytes,
         tensors,
@@ -138,6 +146,10 @@ fn show(report: &Report<'_>) -> String {
     fact("prefix", report.prefix.to_owned());
     fact("names", report.scheme.map(|scheme| format!("{scheme}'s, shown as ours")).unwrap_or_default());
     fact("beside", report.ignored.join(", "));
+    fact(
+        "network",
+        report.network.as_ref().map(|Likely { kind, shape }| format!("{kind}: {shape}")).unwrap_or_default(),
+    );
     fact("model", report.models.iter().map(describe).collect::<Vec<_>>().join(", or "));
     let size = output::mebibytes(report.bytes);
     fact("tensors", format!("{}, {} numbers, {size}", report.tensors.len(), thousands(report.numbers)));

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::IGNORE;
 use crate::failure::{self, Advise, failed};
+use crate::likely::{Likely, likely};
 use crate::task::network::UnitName;
 
 /// The name of the perceptron, which is no row of the zoo because its table is the recipe's.
@@ -345,6 +346,9 @@ impl Layer for Rows {
 
 /// What to do about weights that do not fit.
 fn nearest(file: &WeightFile) -> Result<String> {
+    if let Some(Likely { kind, shape }) = likely(file) {
+        return Ok(format!("these are weights of another network ({kind}: {shape})"));
+    }
     let shapes = file.tensors().map(|(name, info)| (name, info.shape)).collect();
     let likely = nn_vision::likely(&shapes)?;
     let Some(first) = likely.first() else {

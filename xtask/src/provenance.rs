@@ -1,11 +1,17 @@
 //! Where weights are from: what files say of it, and what is known of published ones.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use nn_core::weights::WeightFile;
 use nn_vision::Pretrained;
+
+/// The file of weights that is meant: a run's folder stands for its best.
+pub(crate) fn file(path: &Path) -> PathBuf {
+    let inside = path.join(nn_train::run::MODEL);
+    if path.is_dir() && inside.is_file() { inside } else { path.to_owned() }
+}
 
 /// What is known of the file at `path`, and what it says of itself, which counts more.
 pub(crate) fn of(path: &Path, file: &WeightFile) -> Result<BTreeMap<String, String>> {

@@ -27,8 +27,8 @@ pub(crate) enum Argument {
 pub(crate) struct Call<'a> {
     pub(crate) operations: [&'a Operation; 2],
     pub(crate) arguments: &'a [Argument],
-    /// The shape of the first argument in the first pass, where the operation is the first of its step.
-    pub(crate) shape: Option<&'a [usize]>,
+    /// The shapes of the arguments in the first pass, where the operation is the first of its step.
+    pub(crate) shapes: &'a [Vec<usize>],
     /// What values and initialisers are called after.
     pub(crate) name: &'a str,
     pub(crate) batches: [usize; 2],
@@ -82,11 +82,11 @@ impl Builder {
             None => (step, self.arguments(both)?),
         };
         let name = first.layer.clone().filter(|path| !path.is_empty()).unwrap_or_else(|| first.op.to_owned());
-        let (mut arguments, mut shape) = (arguments, first.shapes.first().map(Vec::as_slice));
+        let (mut arguments, mut shapes) = (arguments, &first.shapes[..]);
         for operations in operations {
-            let call = Call { operations, arguments: &arguments, shape, name: &name, batches: self.batches };
+            let call = Call { operations, arguments: &arguments, shapes, name: &name, batches: self.batches };
             arguments = vec![Argument::Value(self.call(&call)?)];
-            shape = None;
+            shapes = &[];
         }
         let last = at + 1 == steps.len();
         let value = if last { "output".to_owned() } else { self.unique(&name) };
@@ -162,9 +162,11 @@ impl Builder {
                 call,
                 recurrent::Layer { unit: *unit, reversed: *reversed, biases: *biases },
             ),
-            Operation::Attention { heads, scale } => attention::attention(self, call, *heads, *scale),
-            Operation::SelfAttention { heads, scale } => {
-                attention::self_attention(self, call, *heads, *scale)
+            &Operation::Attention { heads, scale, causal } => {
+                attention::attention(self, call, attention::Heads { heads, scale, causal })
+            }
+            &Operation::SelfAttention { heads, scale, causal } => {
+                attention::self_attention(self, call, attention::Heads { heads, scale, causal })
             }
             other => candle_core::bail!("onnx: {other:?} is not exported"),
         }
@@ -268,7 +270,13 @@ impl Call<'_> {
 
     /// The first argument's shape.
     pub(crate) fn shape(&self) -> Result<&[usize]> {
-        self.shape.ok_or_else(|| self.refuse("an argument of unknown shape"))
+        self.shape_of(0)
+    }
+
+    /// The `n`th argument's.
+    pub(crate) fn shape_of(&self, n: usize) -> Result<&[usize]> {
+        let shape = self.shapes.get(n).map(Vec::as_slice);
+        shape.ok_or_else(|| self.refuse("an argument of unknown shape"))
     }
 
     pub(crate) fn refuse(&self, why: &str) -> candle_core::Error {

@@ -70,18 +70,23 @@ fn compare(
     shapes: &BTreeMap<&str, &[usize]>,
 ) -> Result<Likely> {
     let usual = report(outline_of_its_own, shapes);
-    // A head for other classes differs in the first number of its shape only.
-    let rows = |m: &Mismatch| match (&m.model[..], &m.file[..]) {
-        ([model, a @ ..], [file, b @ ..]) if *model == entry.num_classes && a == b => Some(*file),
-        _ => None,
-    };
-    let classes = usual.mismatched.first().and_then(rows);
+    let classes = usual.mismatched.first().and_then(|m| other_classes(m, entry.num_classes));
     match classes.filter(|_| usual.mismatched.len() < usual.matched.len()) {
-        Some(num_classes) if usual.mismatched.iter().all(|m| rows(m) == Some(num_classes)) => {
+        Some(num_classes)
+            if usual.mismatched.iter().all(|m| other_classes(m, entry.num_classes) == Some(num_classes)) =>
+        {
             Ok(Likely { entry, num_classes, report: report(&outline(entry, num_classes)?, shapes) })
         }
         _ => Ok(Likely { entry, num_classes: entry.num_classes, report: usual }),
     }
+}
+
+/// For how many classes a head in the file is, that differs from the model's in nothing else.
+fn other_classes(m: &Mismatch, num_classes: usize) -> Option<usize> {
+    let mut differing = m.model.iter().zip(&m.file).filter(|(model, file)| model != file);
+    let (&model, &file) = differing.next()?;
+    let alike = m.model.len() == m.file.len() && differing.all(|pair| pair == (&model, &file));
+    (alike && model == num_classes).then_some(file)
 }
 
 fn report(model: &BTreeMap<String, Vec<usize>>, file: &BTreeMap<&str, &[usize]>) -> LoadReport {
@@ -158,7 +163,14 @@ mod tests {
 
     #[test]
     fn a_few_models_know_their_weights_whatever_the_head() -> Result<()> {
-        for (name, classes) in [("lenet5", 7), ("cifar_resnet20", 10), ("resnet18", 1000), ("resnet34", 2)] {
+        for (name, classes) in [
+            ("lenet5", 7),
+            ("cifar_resnet20", 10),
+            ("resnet18", 1000),
+            ("resnet34", 2),
+            ("fcn_mobilenet_v2", 11),
+            ("fcn_resnet50", 3),
+        ] {
             let entry = find(name).expect("a model of the zoo");
             let found = names(&outline(entry, classes)?)?;
             assert!(found.contains(&(name, classes)), "{name} is taken for {found:?}");

@@ -42,8 +42,9 @@ pub fn libraries() -> Vec<&'static str> {
 }
 
 /// Gives the tensors of a file the names we have for them, if they have those of another library; tells of which.
-/// A file under our own names stays as it is.
+/// A file under our own names stays as it is, as does one without tensors.
 pub fn native(file: &mut WeightFile) -> Option<&'static str> {
+    file.tensors().next()?;
     maps().find(|map| file.rename(map)).map(|map| map.scheme())
 }
 

@@ -5,6 +5,7 @@
 
 mod decode;
 mod digit;
+mod jpeg;
 mod preset;
 mod resample;
 

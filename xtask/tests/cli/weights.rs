@@ -36,6 +36,20 @@ fn inspect_tells_what_a_file_is() {
     assert_eq!((counter["mean"].as_f64(), counter["deviation"].as_f64()), (Some(1.0), Some(0.0)));
     call(dir.path(), &format!("inspect {}", golden("model.pt").display())).fails(&["Linear is refused"]);
     call(dir.path(), "inspect absent.pt").fails(&["absent.pt"]);
+    call(dir.path(), "inspect .").fails(&["directory"]);
+}
+
+/// Of the shapes that recipes give: `likely.rs` has the others.
+#[test]
+fn inspect_knows_what_a_run_trained() {
+    let dir = folder();
+    let run = trained().display();
+    let told = call(dir.path(), &format!("inspect {run}")).ok().stdout;
+    assert!(told.contains("network") && told.contains("mlp: 784 → "), "{told}");
+    let told = call(dir.path(), &format!("inspect {run} --json")).ok().json();
+    assert_eq!(told["network"]["kind"], "mlp");
+    call(dir.path(), &format!("eval lenet5 --weights {run}/model.safetensors"))
+        .fails(&["these are weights of another network (mlp: 784 → "]);
 }
 
 #[test]
@@ -102,4 +116,45 @@ fn diff_names_what_differs() {
     for part in ["0.weight", "only in A", "bf16", "only in B", "0 tensors are the same"] {
         assert!(told.contains(part), "{part} is not in:\n{told}");
     }
+}
+
+/// The library's names are ours where the other file has ours.
+#[test]
+fn diff_compares_what_libraries_call_otherwise() -> candle_core::Result<()> {
+    let dir = folder();
+    let store = nn_core::ParamStore::new(3);
+    let entry = nn_vision::find("mobilenet_v2_0.35").expect("a model of the zoo");
+    (entry.build)(store.vb(candle_core::DType::F32, &candle_core::Device::Cpu), 10)?;
+    store.save(dir.path().join("ours.safetensors"))?;
+    call(dir.path(), "convert ours.safetensors theirs.pt --to timm").ok();
+    let told = call(dir.path(), "diff theirs.pt ours.safetensors").ok();
+    assert!(told.stdout.trim().ends_with("tensors are the same"), "{}", told.stdout);
+    assert!(told.stderr.contains("the names of A are timm's, and shown as ours"), "{}", told.stderr);
+    Ok(())
+}
+
+#[test]
+fn export_makes_a_model_of_a_run_and_of_weights() -> candle_core::Result<()> {
+    let dir = folder();
+    let told = call(dir.path(), &format!("export {} --onnx run.onnx", trained().display())).ok().stdout;
+    assert!(told.contains("run.onnx: B×1×28×28 → B×10"), "{told}");
+    let told = call(dir.path(), "inspect run.onnx --json").ok().json();
+    assert_eq!(told["metadata"]["source"], "a training run: mlp on digits");
+    call(dir.path(), "export mlp --onnx run.onnx").fails(&["run.onnx exists", "--force"]);
+    // Weights that TensorFlow made, known by the file's name, want its padding.
+    let store = nn_core::ParamStore::new(3);
+    let entry = nn_vision::find("mobilenet_v2").expect("a model of the zoo");
+    (entry.build)(store.vb(candle_core::DType::F32, &candle_core::Device::Cpu), 1000)?;
+    let outputs = ["mobilenet_v2_imagenet_dequantized", "other"].map(|name| {
+        store.save(dir.path().join(format!("{name}.safetensors"))).expect("a folder");
+        let words = format!("--weights {name}.safetensors --onnx {name}.onnx --example {name}.example");
+        call(dir.path(), &format!("export mobilenet_v2 {words}")).ok();
+        let example = nn_core::weights::safetensors::read(&dir.path().join(format!("{name}.example")));
+        example.expect("an example")["output"]
+            .flatten_all()
+            .and_then(|y| y.to_vec1::<f32>())
+            .expect("numbers")
+    });
+    assert_ne!(outputs[0], outputs[1]);
+    Ok(())
 }

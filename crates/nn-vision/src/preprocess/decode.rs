@@ -1,6 +1,6 @@
 //! Picture files: formats, limits, and what colours become.
 //!
-//! A pixel is what Pillow makes of it: JPEG files go through a decoder that computes as libjpeg-turbo does.
+//! A pixel is what Pillow makes of it.
 //! Differs: of sixteen bits the upper eight are kept in grey pictures too, where Pillow cuts off at 255; a transparent
 //! picture lies on white instead of showing whatever colour its clear pixels hide; it is turned upright if the camera
 //! noted how it was held.
@@ -12,17 +12,14 @@ use std::path::Path;
 use candle_core::{Error, Result};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 use nn_core::ensure;
 
-use super::{Channels, MAX_PIXELS, Picture};
+use super::{Channels, MAX_PIXELS, Picture, jpeg};
 
 const MAX_SIDE: u32 = 32_768;
 const MAX_FILE_BYTES: u64 = 512 << 20;
 /// A progressive JPEG of so many pixels needs twelve bytes each.
-const MAX_DECODER_BYTES: u64 = 1280 << 20;
-/// Every scan of a progressive JPEG goes through the whole picture; encoders write about ten.
-const MAX_SCANS: usize = 200;
+pub(super) const MAX_DECODER_BYTES: u64 = 1280 << 20;
 
 impl Picture {
     /// Reads a PNG, JPEG, BMP, GIF (its first frame) or WebP file, whatever its name ends in, turned upright if
@@ -55,15 +52,12 @@ impl Picture {
 
     fn read(bytes: &[u8], channels: Channels) -> std::result::Result<Self, String> {
         let (mut image, orientation) = match image::guess_format(bytes) {
-            Ok(ImageFormat::Jpeg) => jpeg(bytes)?,
+            Ok(ImageFormat::Jpeg) => jpeg::decode(bytes)?,
             Ok(format) => other(bytes, format)?,
             Err(_) => return Err("not a PNG, JPEG, BMP, GIF or WebP picture".to_owned()),
         };
         image.apply_orientation(orientation);
         let size = [image.height() as usize, image.width() as usize];
-        if size.contains(&0) {
-            return Err("a picture without pixels".to_owned());
-        }
         let rgb = rgb(image);
         let pixels = match channels {
             Channels::Rgb => rgb,
@@ -73,33 +67,19 @@ impl Picture {
     }
 }
 
-fn damaged(e: impl std::fmt::Display) -> String {
+pub(super) fn damaged(e: impl std::fmt::Display) -> String {
     format!("not a whole picture ({e})")
 }
 
-fn check_size([height, width]: [u32; 2]) -> std::result::Result<(), String> {
+pub(super) fn check_size([height, width]: [u32; 2]) -> std::result::Result<(), String> {
+    if width == 0 || height == 0 {
+        return Err("a picture without pixels".to_owned());
+    }
     if u64::from(width) * u64::from(height) > MAX_PIXELS || width.max(height) > MAX_SIDE {
         let rule = format!("a picture may have {MAX_PIXELS}, and sides of {MAX_SIDE}");
         return Err(format!("{width}×{height} pixels are too many: {rule}"));
     }
     Ok(())
-}
-
-/// `CMYK` becomes RGB as in Pillow.
-fn jpeg(bytes: &[u8]) -> std::result::Result<(DynamicImage, Orientation), String> {
-    let limits =
-        DecodeLimits { max_scans: MAX_SCANS, max_memory: Some(MAX_DECODER_BYTES), ..DecodeLimits::default() };
-    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(damaged)?;
-    check_size([decoder.header().height, decoder.header().width].map(u32::from))?;
-    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
-    decoder.set_output_format(PixelFormat::Rgb);
-    let image = decoder.decode_image().map_err(|e| match e {
-        JpegError::Unsupported(what) => format!("a JPEG file of a kind that is not supported ({what})"),
-        e => damaged(e),
-    })?;
-    let pixels = image::RgbImage::from_raw(image.width as u32, image.height as u32, image.data);
-    let pixels = pixels.ok_or_else(|| damaged("fewer pixels than the header says"))?;
-    Ok((pixels.into(), orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
 fn other(bytes: &[u8], format: ImageFormat) -> std::result::Result<(DynamicImage, Orientation), String> {
@@ -147,6 +127,7 @@ fn luma(r: u8, g: u8, b: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use image::{ExtendedColorType, ImageEncoder};
+    use libjpeg_turbo_rs::{PixelFormat, Subsampling};
 
     use super::*;
 
@@ -204,27 +185,6 @@ mod tests {
         Ok(())
     }
 
-    /// Whatever is cut off is missed: no grey half, no panic.
-    #[test]
-    fn a_jpeg_cut_off_anywhere_before_its_end_is_an_error() {
-        let noise: Vec<u8> = (0..48 * 40 * 3u32).map(|i| (i * i % 251) as u8).collect();
-        let whole = libjpeg_turbo_rs::compress(
-            &noise,
-            48,
-            40,
-            PixelFormat::Rgb,
-            90,
-            libjpeg_turbo_rs::Subsampling::S420,
-        )
-        .expect("writing to memory");
-        assert!(Picture::decode(&whole, Channels::Rgb).is_ok());
-        // The last bytes may be padding and the end marker alone.
-        for end in 0..whole.len() - 4 {
-            let error = Picture::decode(&whole[..end], Channels::Rgb).expect_err("cut off").to_string();
-            assert!(error.contains("picture"), "{end}: {error}");
-        }
-    }
-
     #[test]
     fn a_header_that_claims_too_much_is_refused_before_memory_is_taken() {
         // A BMP header alone: 30000 × 30000 true colour, no pixels behind it.
@@ -238,15 +198,8 @@ mod tests {
         bmp.extend(24u16.to_le_bytes());
         bmp.extend([0; 24]);
         // A JPEG of one grey pixel whose frame header is made to claim as many.
-        let mut jpeg = libjpeg_turbo_rs::compress(
-            &[9],
-            1,
-            1,
-            PixelFormat::Grayscale,
-            90,
-            libjpeg_turbo_rs::Subsampling::S444,
-        )
-        .expect("writing to memory");
+        let mut jpeg = libjpeg_turbo_rs::compress(&[9], 1, 1, PixelFormat::Grayscale, 90, Subsampling::S444)
+            .expect("writing to memory");
         let frame = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).expect("a frame header");
         for at in [frame + 5, frame + 7] {
             jpeg[at..at + 2].copy_from_slice(&30_000u16.to_be_bytes());

@@ -125,6 +125,11 @@ impl Heap {
             Node::Persistent(_) => "a storage".to_owned(),
             Node::Call { function, .. } => match self.get(*function) {
                 Node::Global(name) => name.clone(),
+                // A class with its source: `('module', class, file, source)`.
+                Node::Persistent(of) => match self.items(*of) {
+                    Some(&[_, class, ..]) => self.global(class).unwrap_or("a call").to_owned(),
+                    _ => "a call".to_owned(),
+                },
                 _ => "a call".to_owned(),
             },
         }

@@ -75,7 +75,7 @@ impl<'a> StorageId<'a> {
         };
         let class = heap.global(class).ok_or_else(|| flaw("a storage has no class"))?;
         let element = element_of_storage(class)
-            .ok_or_else(|| flaw(format!("{class} is refused: it is no storage of numbers")))?;
+            .ok_or_else(|| flaw(format!("{class} is refused: such numbers are not read")))?;
         let key = heap.text(key).ok_or_else(|| flaw("a storage has no key"))?;
         let count = heap.count(count).ok_or_else(|| flaw("a storage has no size"))?;
         let view = match view.first().and_then(|&view| heap.items(view)) {

@@ -217,14 +217,29 @@ fn tensor<'a>(heap: &'a Heap, function: &str, arguments: &[Id]) -> Read<Rebuilt<
         _ => None,
     };
     let storage = storage.ok_or_else(|| flaw("a tensor has no storage"))?;
-    let element = match rest {
-        // Requires a gradient, hooks, type.
-        [_, _, dtype, ..] if function.ends_with("_v3") => {
+    // Requires a gradient, hooks, in the third version a type, and what is still to be done.
+    let (element, to_do) = match rest {
+        [_, _, dtype, to_do @ ..] if function.ends_with("_v3") => {
             let dtype = heap.describe(*dtype);
-            element_of_dtype(&dtype).ok_or_else(|| flaw(format!("tensors of {dtype} are not read")))?
+            let element = element_of_dtype(&dtype);
+            (element.ok_or_else(|| flaw(format!("tensors of {dtype} are not read")))?, to_do)
         }
-        _ => storage.element,
+        [_, _, to_do @ ..] => (storage.element, to_do),
+        _ => (storage.element, &[][..]),
     };
+    let to_do = match to_do.first() {
+        Some(&id) if !matches!(heap.get(id), Node::None) => {
+            heap.entries(id).ok_or_else(|| flaw("what is still to be done with a tensor is no dictionary"))?
+        }
+        _ => Default::default(),
+    };
+    if let Some(&(what, _)) = to_do.iter().find(|(_, done)| !matches!(heap.get(*done), Node::Bool(false))) {
+        let what = heap.describe(what);
+        return Err(flaw(format!(
+            "a view whose {} is still to be taken; in Python: tensor.resolve_neg().resolve_conj()",
+            what.escape_debug()
+        )));
+    }
     Ok(Rebuilt { storage, element, offset, shape, strides })
 }
 

@@ -72,6 +72,7 @@ fn calls_are_refused_by_name() {
         (&system[..], "os.system"),
         (beside, "os.system"),
         (b"cmodels\nNet\n)\x81.", "models.Net"),
+        (b"(S'module'\ncmodels\nNet\nS'net.py'\nS'class Net'\ntQ)\x81.", "models.Net"),
         (b"}S'model'\ncmodels\nNet\n)\x81s.", "models.Net"),
         (b"}S'a'\nctorch._utils\n_rebuild_sparse_tensor\n)Rs.", "torch._utils._rebuild_sparse_tensor"),
         (b"}(S'a'\nctorch._utils\n_rebuild_tensor_v2\n)RS'b'\ncmine\nf\n)Ru.", "a: "),
@@ -98,6 +99,9 @@ fn archives_that_lie_are_refused() {
     let (object, data) = (tensor(2), [0; 8]);
     let good = archive(&[("x/data.pkl", &object), ("x/data/0", &data)]);
     WeightFile::new("w", Cursor::new(good.clone())).expect("a good file");
+    // `_rebuild_tensor_v2(…, requires_grad, hooks, {'neg': True})`
+    let mut negated = object.clone();
+    negated.splice(object.len() - 5.., *b"N}S'neg'\nI01\nstRs.");
     let pack = |name: &str| {
         // The method of packing stands in both headers of a file, at different places before its name.
         let mut bytes = good.clone();
@@ -128,6 +132,11 @@ fn archives_that_lie_are_refused() {
         (archive(&[("a/b/data.pkl", &object)]), "not one data.pkl"),
         (archive(&[("picture.png", &data)]), "no file of PyTorch"),
         (archive(&[("x/data.pkl", &object), ("x/constants.pkl", b"")]), "TorchScript"),
+        (archive(&[("x/models/model.json", b"{}")]), "torch.export"),
+        (
+            archive(&[("x/data.pkl", &negated), ("x/data/0", &data)]),
+            "a: a view whose neg is still to be taken",
+        ),
         (
             archive(&[("x/data.pkl", &object), ("x/data/0", &data), ("x/byteorder", b"big")]),
             "byte order is big",

@@ -10,18 +10,23 @@ use super::super::table::Table;
 
 /// The tensors of an archive of these files.
 pub(crate) fn table(source: &mut Box<dyn Source>, files: &BTreeMap<String, Storage>) -> Read<Table> {
-    if let Some((name, _)) = files.iter().find(|(_, place)| place.inflated.is_some()) {
-        return Err(flaw(format!("{} is packed, which PyTorch never does", name.escape_debug())));
-    }
     let mut pickles = files.keys().filter_map(|name| name.strip_suffix("data.pkl"));
     let folder = match (pickles.next(), pickles.next()) {
         (Some(folder), None) if folder.is_empty() || folder.find('/') == Some(folder.len() - 1) => folder,
+        _ if files.keys().any(|name| name.ends_with("/models/model.json")) => {
+            return Err(flaw(
+                "it is a program of torch.export; in Python: torch.save(torch.export.load(path).state_dict, path)",
+            ));
+        }
         _ => return Err(flaw("it is a zip archive, but no file of PyTorch: it has not one data.pkl")),
     };
     if files.contains_key(&format!("{folder}constants.pkl")) {
         return Err(flaw(
             "it is a TorchScript program; in Python: torch.save(torch.jit.load(path).state_dict(), path)",
         ));
+    }
+    if let Some((name, _)) = files.iter().find(|(_, place)| place.inflated.is_some()) {
+        return Err(flaw(format!("{} is packed, which PyTorch never does", name.escape_debug())));
     }
     if let Some(order) = files.get(&format!("{folder}byteorder")) {
         let order = order.read(source)?;
