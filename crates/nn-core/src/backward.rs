@@ -13,8 +13,10 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId};
 
+use crate::activations::Left;
+use crate::ensure;
 use crate::graph::Origin;
-use crate::ops::sum_of;
+use crate::ops::{Link, sum_of};
 
 /// The gradients of `y`, of the sum of its elements if they are several, by every variable it was made from.
 ///
@@ -34,8 +36,9 @@ use crate::ops::sum_of;
 /// ```
 ///
 /// # Errors
-/// If an op in the graph has no gradient.
+/// If an op in the graph has no gradient, or it is called within [`no_grad`](crate::no_grad).
 pub fn backward(y: &Tensor) -> Result<GradStore> {
+    ensure!(Left::now() != Left::Nothing, "backward: there are no gradients within no_grad");
     let nodes = y.sorted_nodes();
     match written_down(&nodes) {
         Some(steps) => walk(y, steps),
@@ -92,6 +95,12 @@ pub(crate) fn origin(x: &Tensor) -> Option<Origin> {
     Some(step.derivative.origin(&step.args))
 }
 
+/// Where `x` stands in a graph whose activations are kept small, and what is kept of it there.
+pub(crate) fn link(x: &Tensor) -> Option<(Tensor, Arc<Link>)> {
+    let step = steps().get(&x.id())?.clone();
+    Some((step.args.first()?.clone(), step.derivative.link()?))
+}
+
 /// What an op does on the way back, and what it did on the way there.
 pub(crate) trait Derivative: Send + Sync {
     /// In words.
@@ -99,6 +108,9 @@ pub(crate) trait Derivative: Send + Sync {
 
     /// The gradient of each argument, where it takes one.
     fn gradients(&self, args: &[Tensor], y: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>>;
+
+    /// If the result is the activation that a link of the graph stands for, that link.
+    fn link(&self) -> Option<Arc<Link>>;
 }
 
 /// How a tensor was made.

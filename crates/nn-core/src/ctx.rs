@@ -5,9 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use crate::Peers;
 use crate::layer::Layer;
 use crate::random::Random;
 
@@ -53,13 +55,21 @@ pub struct Ctx<'a> {
     random: Random,
     observer: Option<&'a dyn Observer>,
     frozen: Option<&'a BTreeSet<String>>,
+    peers: Option<&'a Arc<dyn Peers>>,
     scope: Option<(&'a Ctx<'a>, &'a str)>,
 }
 
 impl<'a> Ctx<'a> {
     /// A pass that uses the model: nothing is random, nothing is updated.
     pub fn eval() -> Self {
-        Self { mode: Mode::Eval, random: Random::new(0), observer: None, frozen: None, scope: None }
+        Self {
+            mode: Mode::Eval,
+            random: Random::new(0),
+            observer: None,
+            frozen: None,
+            peers: None,
+            scope: None,
+        }
     }
 
     /// A training pass whose draws come from `seed`; give each step its number with [`Ctx::step`].
@@ -86,6 +96,15 @@ impl<'a> Ctx<'a> {
         Self { frozen: Some(layers).filter(|layers| !layers.is_empty()), ..self }
     }
 
+    /// The same pass whose batch norms take the statistics of all processes' parts of the batch together, as if one had them
+    /// all.
+    ///
+    /// Source: Peng et al. 2018, arXiv:1711.07240, §3.2, "Cross-GPU Batch Normalization".
+    #[must_use]
+    pub fn synchronised(self, peers: &'a Arc<dyn Peers>) -> Self {
+        Self { peers: Some(peers), ..self }
+    }
+
     /// The same pass with nothing random and nothing updated.
     #[must_use]
     pub fn evaluating(self) -> Self {
@@ -99,6 +118,7 @@ impl<'a> Ctx<'a> {
             random: self.random.at(name),
             observer: self.observer,
             frozen: self.frozen,
+            peers: self.peers,
             scope: Some((self, name)),
         };
         match self.frozen {
@@ -115,6 +135,11 @@ impl<'a> Ctx<'a> {
     /// The random numbers that belong to this place at this step.
     pub fn random(&self) -> Random {
         self.random
+    }
+
+    /// Those with whom a batch norm shares its statistics.
+    pub fn peers(&self) -> Option<&'a Arc<dyn Peers>> {
+        self.peers
     }
 
     /// The dotted path of names from the root; empty there.

@@ -86,13 +86,15 @@ pub enum Operation {
         /// Whether there is a `b_ih`, and a `b_hh`.
         biases: [bool; 2],
     },
-    /// Of `[q, k, v]`, heads side by side in the last axis, without a mask: see
+    /// Of `[q, k, v]`, heads side by side in the last axis, without a mask but the causal one: see
     /// [`multi_head_attention`](crate::ops::multi_head_attention()).
     Attention {
         /// How many heads.
         heads: usize,
         /// What products of queries and keys are multiplied with.
         scale: f64,
+        /// Whether query `i` sees keys `0..=i` only.
+        causal: bool,
     },
     /// The same of one tensor that has `q`, `k` and `v` in three equal parts of its last axis: see
     /// [`self_attention`](crate::ops::self_attention()).
@@ -101,6 +103,8 @@ pub enum Operation {
         heads: usize,
         /// What products of queries and keys are multiplied with.
         scale: f64,
+        /// Whether query `i` sees keys `0..=i` only.
+        causal: bool,
     },
 }
 

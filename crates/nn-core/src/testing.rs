@@ -5,7 +5,7 @@ mod golden;
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 
 use crate::random::Random;
-use crate::{ParamStore, ensure};
+use crate::{Activations, ParamStore, ensure, ops};
 
 pub use golden::Golden;
 
@@ -41,7 +41,8 @@ pub fn assert_trained(loss: &Tensor, store: &ParamStore) -> Result<()> {
     Ok(())
 }
 
-/// Compares the gradients of `f` with central differences, in `f64`, for every element of every input.
+/// Compares the gradients of `f` with central differences, in `f64`, for every element of every input, and with those of
+/// [`Activations::Bf16`], under which `f64` stays as it is.
 ///
 /// The output is weighted with random numbers and summed, so errors cannot cancel. Inputs must not sit within
 /// 1e-5 of a kink. The inputs are the graph's leaves; make views (transposed, narrowed) of them inside `f`.
@@ -57,12 +58,22 @@ pub fn gradcheck(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> 
     let weight = randn(0x9e37, y.dims())?;
     let value = |xs: &[Tensor]| -> Result<f64> { f(xs)?.mul(&weight)?.sum_all()?.to_scalar::<f64>() };
     let grads = y.mul(&weight)?.sum_all()?.backward()?;
+    // Kept small, `f64` stays whole: the very same gradients, unless an op reads what it said it would not.
+    let kept = || -> Result<Tensor> {
+        // Inputs that are results, as in a network: what is a variable is there anyway.
+        f(&args.iter().map(|x| ops::reshape(x, x.shape())).collect::<Result<Vec<_>>>()?)
+    };
+    let small = Activations::Bf16.keep(kept)?.mul(&weight)?.sum_all()?.backward()?;
     for (n, var) in vars.iter().enumerate() {
         ensure!(var.dtype() == DType::F64, "gradcheck: inputs must be f64, got {:?}", var.dtype());
         if var.elem_count() == 0 {
             continue;
         }
         let Some(grad) = grads.get(var) else { candle_core::bail!("gradcheck: input {n} got no gradient") };
+        let Some(kept) = small.get(var) else {
+            candle_core::bail!("gradcheck: input {n} got no gradient from activations that are kept small")
+        };
+        assert_close(kept, grad, 0.0, 0.0)?;
         let grad = grad.flatten_all()?.to_vec1::<f64>()?;
         let start = var.flatten_all()?.to_vec1::<f64>()?;
         for i in 0..start.len() {

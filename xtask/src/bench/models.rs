@@ -10,6 +10,8 @@ use std::iter;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use nn_core::Activations;
 use serde::Serialize;
 use serde_json::json;
 
@@ -31,6 +33,9 @@ pub(crate) struct Args {
     /// Images a batch [default: 1 and 8 for inference; for training what fits the model]
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: Vec<u32>,
+    /// How small our side keeps activations in training
+    #[arg(long, default_value = "whole", value_parser = kept())]
+    activations: Activations,
     /// Turns of each side; medians are over turns
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -49,6 +54,11 @@ pub(crate) struct Args {
     /// Run one batch with weights from a file and print the peak of memory: what --processes starts
     #[arg(long, hide = true, value_name = "FILE")]
     once: Option<PathBuf>,
+}
+
+fn kept() -> impl TypedValueParser<Value = Activations> {
+    PossibleValuesParser::new(["whole", "bf16"])
+        .map(|name| if name == "bf16" { Activations::Bf16 } else { Activations::Whole })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -93,7 +103,7 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let rows = rows(&args.names, &args.passes, &args.batch_size)?;
+    let rows = rows(&args.names, &args.passes, &args.batch_size, args.activations)?;
     if let Some(weights) = &args.once {
         return rows.iter().try_for_each(|&row| once::run(row, weights));
     }
@@ -101,7 +111,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut models = Vec::new();
     for row in rows {
         let measured = measure(row, args, &mut peers)?;
-        let Row { entry, pass, batch } = row;
+        let Row { entry, pass, batch, .. } = row;
         output::note(format!("{} {} of {batch}: {:.2} ms", entry.name, pass.label(), measured.ours.median));
         models.push(measured);
     }
@@ -147,7 +157,7 @@ const BUILD: &str = include_str!("models/build.py");
 
 /// Who takes turns with ours: PyTorch, ONNX Runtime, stock Candle.
 fn sides<'a>(row: Row, args: &Args, peers: &'a mut Peers, ours: &Ours) -> Result<[Option<Side<'a>>; 3]> {
-    let Row { entry, pass, batch } = row;
+    let Row { entry, pass, batch, .. } = row;
     let in_python = |python: &'a mut Python| -> Side<'a> {
         Box::new(move |calls| {
             let request = json!({ "model": entry.name, "pass": pass, "batch": batch, "calls": calls });
@@ -165,7 +175,7 @@ fn sides<'a>(row: Row, args: &Args, peers: &'a mut Peers, ours: &Ours) -> Result
 }
 
 fn measure(row: Row, args: &Args, peers: &mut Peers) -> Result<Measured> {
-    let Row { entry, pass, batch } = row;
+    let Row { entry, pass, batch, .. } = row;
     let (has_torch, threads) = (peers.torch.is_some(), peers.threads);
     let mut ours = Ours::new(row)?;
     let others = sides(row, args, peers, &ours)?;

@@ -57,7 +57,7 @@ const FILE_RULES: &[(&str, FileRule)] = &[
     ("public functions take no bool and at most 5 parameters", api::parameters),
     ("library crates print nothing and never exit", api::quiet),
     ("`unsafe` only in nn-core/src/cpu, with SAFETY", ops::unsafe_code),
-    ("`CpuStorage` and `_no_bwd` only in ops/kernel.rs", ops::bridge),
+    ("`CpuStorage` and `_no_bwd` only in ops/kernel.rs and its folder", ops::bridge),
     ("nothing of candle-nn that has a wrong or missing gradient", ops::banned),
 ];
 

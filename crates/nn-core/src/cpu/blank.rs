@@ -39,7 +39,7 @@ impl<'a, T: Copy> Blank<'a, T> {
 
     /// Writes `f(a)` for each element of `a` and lends the result.
     #[inline(always)]
-    pub(crate) fn map(&mut self, a: &[T], f: impl Fn(T) -> T) -> &mut [T] {
+    pub(crate) fn map<A: Copy>(&mut self, a: &[A], f: impl Fn(A) -> T) -> &mut [T] {
         assert_eq!(a.len(), self.len(), "lengths differ");
         for (slot, &a) in self.slots.iter_mut().zip(a) {
             slot.write(f(a));

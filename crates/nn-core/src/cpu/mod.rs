@@ -6,6 +6,7 @@ pub(crate) mod affine;
 pub(crate) mod attention;
 pub(crate) mod axis;
 pub(crate) mod bands;
+pub(crate) mod bf16;
 pub(crate) mod blank;
 pub(crate) mod columns;
 pub(crate) mod depthwise;

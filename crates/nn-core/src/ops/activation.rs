@@ -10,6 +10,7 @@ mod smooth;
 
 use candle_core::{Module, Result, Tensor};
 
+use super::kernel::Reads;
 use super::pointwise::{Pointwise, Visitor, apply};
 
 pub use rectified::{hard_sigmoid, hard_swish, hard_tanh, leaky_relu, relu, relu6};
@@ -66,6 +67,17 @@ pub enum Activation {
     HardSwish,
     /// `min(max(−1, x), 1)`, see [`hard_tanh`].
     HardTanh,
+}
+
+impl Activation {
+    /// What a derivative reads that is worked out from the output: near the ends of a sigmoid it is a small difference from
+    /// them, which a rounded output would not have.
+    pub(super) fn seen_at_its_end(self) -> Reads {
+        match self {
+            Self::Sigmoid | Self::Tanh => Reads::OutputExactly,
+            _ => Reads::Output,
+        }
+    }
 }
 
 impl Activation {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use candle_core::{Module, Result, Shape, Tensor};
 
 use super::bins::{Binned, Bins};
-use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached1, on_cpu};
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
 use crate::cpu::blank::by_chunks;
@@ -94,6 +94,10 @@ impl Kernel<1> for Means {
 
     fn backward(&self, _x: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached1(Gradient(self.0), dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn operations(&self) -> Vec<Operation> {

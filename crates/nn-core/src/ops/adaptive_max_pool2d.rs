@@ -9,7 +9,7 @@ use std::ops::Range;
 use candle_core::{Module, Result, Shape, Tensor};
 
 use super::bins::{Binned, Bins};
-use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached1, on_cpu};
 use super::precision::{half_precision, widen};
 use super::saved::Saved;
 use crate::cpu::Element;
@@ -91,6 +91,10 @@ impl Kernel<1> for Maxima {
 
     fn backward(&self, _x: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached1(Gradient(self.clone()), dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 }
 

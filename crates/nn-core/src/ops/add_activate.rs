@@ -7,7 +7,7 @@ use candle_core::{Result, Shape, Tensor};
 
 use super::activation::Activation;
 use super::fused::{BLOCK, Fused};
-use super::kernel::{Kernel, View, apply2, detached2, detached3, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply2, detached2, detached3, on_cpu, wants_gradient};
 use super::pointwise::Seen;
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
@@ -75,6 +75,14 @@ impl Kernel<2> for Sum {
             Some(_) => detached3(FromInputs(self.0), a, b, dy)?,
         };
         Ok([wants_gradient(a).then(|| dz.clone()), wants_gradient(b).then_some(dz)])
+    }
+
+    fn reads(&self) -> Reads {
+        match self.0.seen() {
+            None => Reads::Nothing,
+            Some(Seen::Output) => self.0.0.map_or(Reads::Nothing, Activation::seen_at_its_end),
+            Some(_) => Reads::Arguments,
+        }
     }
 
     fn operations(&self) -> Vec<Operation> {

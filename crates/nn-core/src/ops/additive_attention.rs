@@ -10,7 +10,7 @@ use std::sync::Arc;
 use candle_core::{Result, Shape, Tensor};
 
 use super::indexing::checked_lengths;
-use super::kernel::{Kernel, View, apply3, detached, on_cpu, wants_gradient, with_views};
+use super::kernel::{Kernel, Reads, View, apply3, detached, on_cpu, wants_gradient, with_views};
 use super::knot::{self, Tied};
 use super::precision::{half_precision, widen};
 use super::saved::Saved;
@@ -146,6 +146,10 @@ impl Kernel<3> for Additive {
         let mut part = |i: usize| std::mem::replace(&mut parts[i], Ok(None));
         self.gradients.put([part(2)?, part(3)?]);
         Ok([part(0)?, part(1)?, wants_gradient(zero).then(|| zero.zeros_like()).transpose()?])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Arguments
     }
 }
 

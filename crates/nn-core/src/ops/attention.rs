@@ -175,10 +175,11 @@ impl Fused {
         })
     }
 
-    /// The factor of the products, if there is nothing else to say: no mask, and nothing dropped.
-    fn scale_alone(&self) -> Option<f64> {
+    /// The factor of the products, and whether queries see only what is before them, if there is nothing else to say: no
+    /// other mask, and nothing dropped.
+    fn scale_and_causal(&self) -> Option<(f64, bool)> {
         let Self { scale, causal, keys, mask, dropped, .. } = self;
-        (!causal && keys.is_none() && mask.is_none() && dropped.is_none()).then_some(*scale)
+        (keys.is_none() && mask.is_none() && dropped.is_none()).then_some((*scale, *causal))
     }
 
     /// Lends `f` the call as the kernel sees it.

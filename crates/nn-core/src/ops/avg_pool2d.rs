@@ -10,7 +10,7 @@ use candle_core::{Device, Module, Result, Shape, Tensor};
 
 use self::gradient::Gradient;
 use self::plane::{Plane, divisors};
-use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached1, on_cpu};
 use super::pooling::Pooling;
 use super::precision::{half_precision, widen};
 use super::window::{Rounding, Window};
@@ -145,6 +145,10 @@ impl Kernel<1> for Average {
 
     fn backward(&self, _x: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached1(Gradient(*self), dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn operations(&self) -> Vec<Operation> {

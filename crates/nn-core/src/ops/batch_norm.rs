@@ -73,8 +73,8 @@ impl RunningStatistics {
         Ok([scale, shift])
     }
 
-    /// Takes in the statistics of a batch with `count` numbers a channel.
-    fn update(&self, batch: &Statistics, count: usize, momentum: Option<f64>) -> Result<()> {
+    /// Takes in the statistics of a batch.
+    fn update(&self, batch: &Statistics, momentum: Option<f64>) -> Result<()> {
         let batches = self.batches.as_detached_tensor();
         let next = (batches.to_dtype(DType::F64)? + 1.0)?;
         let part = match momentum {
@@ -82,7 +82,7 @@ impl RunningStatistics {
             None => 1.0 / next.to_scalar::<f64>()?,
         };
         self.batches.set(&next.to_dtype(batches.dtype())?)?;
-        let unbiased = (&batch.variance * (count as f64 / (count as f64 - 1.0)))?;
+        let unbiased = (&batch.variance * (batch.count / (batch.count - 1.0)))?;
         for (running, batch) in [(&self.mean, &batch.mean), (&self.variance, &unbiased)] {
             let old = (running.as_detached_tensor() * (1.0 - part))?;
             running.set(&(old + (batch * part)?.to_dtype(running.dtype())?)?)?;
@@ -97,7 +97,8 @@ impl RunningStatistics {
 ///
 /// In training mean and variance (the sum of squared distances over their number) are those of the batch, and `running`
 /// takes them in: that is the one thing this function writes. In evaluation they are those of `running`; without it, again
-/// those of the batch. An empty batch stays one, and changes nothing.
+/// those of the batch. An empty batch stays one, and changes nothing. Where the context names [`Peers`](crate::Peers), the batch
+/// of a training step is that of all processes together, on the CPU; none of them may then have an empty part.
 ///
 /// # Errors
 /// If `x` has no channels; if weight, bias or `running` are not of length `C`; if statistics are to be taken of one
@@ -130,15 +131,22 @@ pub fn batch_norm(
         return Ok(x.clone());
     }
     let sets = Sets::of_batch(x.dims());
-    let count = sets.numbers();
-    ensure!(
-        count > 1,
-        "batch_norm: statistics need more than one number a channel, got the shape {:?}",
-        x.dims()
-    );
-    let (y, batch) = normalise([x, &weight, &bias], sets, options.eps, Fused(options.activation))?;
+    let peers = ctx.peers().filter(|_| ctx.mode() == Mode::Train);
+    let checked = |count: f64| {
+        ensure!(
+            count > 1.0,
+            "batch_norm: statistics need more than one number a channel, got the shape {:?}",
+            x.dims()
+        );
+        Ok(())
+    };
+    if peers.is_none() {
+        checked(sets.numbers() as f64)?;
+    }
+    let (y, batch) = normalise([x, &weight, &bias], sets, options.eps, Fused(options.activation), peers)?;
+    checked(batch.count)?;
     if let (Mode::Train, Some(running)) = (ctx.mode(), running) {
-        running.update(&batch, count, options.momentum)?;
+        running.update(&batch, options.momentum)?;
     }
     Ok(y)
 }

@@ -5,7 +5,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply1, on_cpu, wants_gradient, with_all_views};
+use super::kernel::{Kernel, Reads, View, apply1, on_cpu, wants_gradient, with_all_views};
 use super::knot::Bundle;
 use crate::cpu::Element;
 use crate::cpu::blank::by_chunks;
@@ -45,13 +45,17 @@ pub fn concat<A: AsRef<Tensor>>(xs: &[A], axis: usize) -> Result<Tensor> {
         return Tensor::cat(&xs, axis);
     }
     let (zero, bundle) = Bundle::of(&xs)?;
+    let parts = xs.iter().map(|x| (x.dims()[axis], wants_gradient(x))).collect();
     let xs = xs.into_iter().cloned().collect();
-    apply1(Concat { xs, axis, bundle }, &zero)
+    apply1(Concat { xs, parts, axis, bundle }, &zero)
 }
 
 #[derive(Clone)]
 struct Concat {
+    /// None once the forward pass is over and the graph keeps activations small.
     xs: Vec<Tensor>,
+    /// How long each is along the axis, and whether it wants a gradient.
+    parts: Vec<(usize, bool)>,
     axis: usize,
     bundle: Bundle,
 }
@@ -76,14 +80,21 @@ impl Kernel<1> for Concat {
 
     fn backward(&self, [zero]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let mut start = 0;
-        let parts = self.xs.iter().map(|x| {
-            let n = x.dims()[self.axis];
+        let parts = self.parts.iter().map(|&(n, is_wanted)| {
             start += n;
-            wants_gradient(x).then(|| dy.narrow(self.axis, start - n, n)).transpose()
+            is_wanted.then(|| dy.narrow(self.axis, start - n, n)).transpose()
         });
         let zero = zero.zeros_like()?;
         self.bundle.put(parts.collect::<Result<_>>()?, &zero);
         Ok([Some(zero)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
+    }
+
+    fn settled(self) -> Self {
+        Self { xs: Vec::new(), ..self }
     }
 
     fn operations(&self) -> Vec<Operation> {

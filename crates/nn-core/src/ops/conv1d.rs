@@ -6,7 +6,7 @@
 use candle_core::{Result, Shape, Tensor};
 
 use super::conv2d::{Convolution, Plan, check_bias, check_channels};
-use super::kernel::{Kernel, View, apply2, apply3, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply2, apply3, on_cpu};
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
 use crate::ensure;
@@ -67,6 +67,10 @@ impl<K: Kernel<N>, const N: usize> Kernel<N> for OfRows<K> {
             *gradient = gradient.squeeze(2)?;
         }
         Ok(gradients)
+    }
+
+    fn reads(&self) -> Reads {
+        self.0.reads()
     }
 }
 

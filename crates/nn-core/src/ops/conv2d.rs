@@ -20,7 +20,7 @@ use candle_core::{Result, Shape, Tensor};
 pub use self::scale_shift::conv2d_scale_shift;
 
 use self::ending::Ending;
-use super::kernel::{Kernel, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
 use super::padding::Padding;
 use super::precision::{half_precision, widen};
 use super::window::{Rounding, Window};
@@ -228,6 +228,10 @@ impl Kernel<2> for Plan {
         Ok([dx, dw])
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Arguments
+    }
+
     fn operations(&self) -> Vec<Operation> {
         vec![Operation::Convolution(self.patches.sliding(self.groups))]
     }
@@ -244,6 +248,10 @@ impl Kernel<3> for Plan {
         let [dx, dw] = Kernel::<2>::backward(self, [x, w], y, dy)?;
         let db = if wants_gradient(b) { Some(detached1(backward::Bias::of_output(self), dy)?) } else { None };
         Ok([dx, dw, db])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Arguments
     }
 
     fn operations(&self) -> Vec<Operation> {

@@ -7,7 +7,7 @@ use candle_core::{Result, Shape, Tensor};
 
 use super::conv2d::backward::{Bias, Weight};
 use super::conv2d::{Plan, check_bias, check_size};
-use super::kernel::{Kernel, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};
 use super::window::{Rounding, Window};
 use crate::cpu::Element;
@@ -144,6 +144,10 @@ impl Kernel<2> for Transposed {
         Ok([dx, dw])
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Arguments
+    }
+
     fn operations(&self) -> Vec<Operation> {
         let Patches { input, windows, output } = &self.0.patches;
         let over = [0, 1].map(|axis| {
@@ -167,6 +171,10 @@ impl Kernel<3> for Transposed {
         let [dx, dw] = Kernel::<2>::backward(self, [x, w], y, dy)?;
         let db = if wants_gradient(b) { Some(detached1(Bias::of_input(&self.0), dy)?) } else { None };
         Ok([dx, dw, db])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Arguments
     }
 
     fn operations(&self) -> Vec<Operation> {

@@ -5,7 +5,7 @@
 use candle_core::shape::Dim;
 use candle_core::{D, Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply2, detached3, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply2, detached3, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};
 use crate::cpu::axis::Axis;
 use crate::cpu::{Element, vector};
@@ -109,6 +109,10 @@ impl Kernel<2> for Cosine {
             wants_gradient(of).then(|| detached3(Gradient(self.0), of, other, dy)).transpose()
         };
         Ok([gradient(a, b)?, gradient(b, a)?])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Arguments
     }
 }
 

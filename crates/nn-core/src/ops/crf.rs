@@ -18,7 +18,7 @@ use candle_core::{Result, Shape, Tensor};
 use self::chain::Chain;
 use self::portable::portable;
 use super::indexing::{checked, checked_lengths};
-use super::kernel::{Kernel, View, apply3, detached, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply3, detached, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};
 use super::reduction::{Reduction, scalar};
 use super::{concat, reshape};
@@ -145,6 +145,10 @@ impl Kernel<3> for Crf {
             wants_gradient(x).then(|| all.narrow(0, from, x.elem_count())?.reshape(x.shape())).transpose()
         };
         Ok([part(xs[0])?, part(xs[1])?, part(xs[2])?])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Exactly
     }
 }
 

@@ -18,7 +18,7 @@ use candle_core::{Device, Result, Shape, Tensor};
 
 use self::lattice::{Lattice, Sample};
 use self::portable::portable;
-use super::kernel::{Kernel, View, apply1, detached3, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached3, on_cpu};
 use super::labels::{index_of, integers};
 use super::precision::{half_precision, widen};
 use super::reduction::{Reduction, scalar};
@@ -186,6 +186,10 @@ impl Kernel<1> for Ctc {
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let Some(ahead) = self.ahead.get() else { unreachable!("the forward pass kept it") };
         Ok([Some(detached3(Gradient(self.clone()), x, ahead, dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Exactly
     }
 }
 

@@ -9,7 +9,7 @@ mod whole;
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached1, on_cpu};
 use super::precision::{half_precision, widen};
 use super::saved::Saved;
 use crate::cpu::Element;
@@ -167,6 +167,10 @@ impl Kernel<1> for Dropout {
 
     fn backward(&self, [_]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached1(Gradient(self.clone()), dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 }
 

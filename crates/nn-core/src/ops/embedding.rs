@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::{Result, Shape, Tensor};
 
 use super::indexing::checked;
-use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached1, on_cpu};
 use super::precision::half_precision;
 use crate::cpu::Element;
 use crate::cpu::blank::by_chunks;
@@ -76,6 +76,10 @@ impl Kernel<1> for Lookup {
     fn backward(&self, [table]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let rows = table.dim(0)?;
         Ok([Some(detached1(Scatter { lookup: self.clone(), rows }, dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn operations(&self) -> Vec<Operation> {

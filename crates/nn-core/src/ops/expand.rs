@@ -5,7 +5,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, Strided, View, apply1, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, Strided, View, apply1, on_cpu, wants_gradient};
 use crate::cpu::Element;
 use crate::ensure;
 use crate::graph::Operation;
@@ -46,6 +46,10 @@ impl Kernel<1> for Expand {
         let repeated = |&axis: &usize| axis < new || x.dims()[axis - new] != dy.dims()[axis];
         let axes: Vec<usize> = (0..dy.rank()).filter(repeated).collect();
         Ok([Some(dy.detach().sum_keepdim(axes)?.reshape(x.shape())?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn operations(&self) -> Vec<Operation> {

@@ -47,7 +47,7 @@ pub(super) fn by_examples(
         return Ok(x.clone());
     }
     let sets = Sets::of_examples(x.dims(), groups);
-    Ok(normalise([x, &weight, &bias], sets, eps, Fused(None))?.0)
+    Ok(normalise([x, &weight, &bias], sets, eps, Fused(None), None)?.0)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod sampling;
 
 use candle_core::{Device, Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached1, on_cpu};
 use super::pooling::image_sizes;
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
@@ -83,6 +83,10 @@ impl Kernel<1> for Resample {
     fn backward(&self, [_]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let taps = self.taps.each_ref().map(Taps::transposed);
         Ok([Some(detached1(Self { taps, ..*self }, dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn operations(&self) -> Vec<Operation> {

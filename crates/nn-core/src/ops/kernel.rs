@@ -1,10 +1,12 @@
 //! The bridge from a CPU kernel to a differentiable Candle op.
 //!
 //! A kernel sees contiguous slices of `f32` or `f64` and returns a vector; dtype, strides, offsets and devices
-//! end here. This is the only file that names `CpuStorage`, `Layout` and Candle's `_no_bwd`.
+//! end here. Nothing outside this file and its folder names `CpuStorage`, `Layout` and Candle's `_no_bwd`.
+
+mod linked;
 
 use std::borrow::Cow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{
@@ -12,6 +14,8 @@ use candle_core::{
     Storage, Tensor, WithDType,
 };
 
+pub(crate) use self::linked::Link;
+use crate::activations::{Activations, Left};
 use crate::backward::{Derivative, Mark};
 use crate::cpu::Element;
 use crate::cpu::strided::gather;
@@ -83,6 +87,21 @@ pub(crate) trait Kernel<const N: usize>: Clone + Send + Sync + 'static {
         Err(Error::BackwardNotSupported { op: Self::NAME })
     }
 
+    /// What [`Kernel::backward`] reads the numbers of; it sees all shapes.
+    fn reads(&self) -> Reads {
+        Reads::Both
+    }
+
+    /// The kernel without what its forward pass alone reads.
+    fn settled(self) -> Self {
+        self
+    }
+
+    /// What is kept of the result, if the result is an activation that [`linked`] took out of the graph.
+    fn link(&self) -> Option<Arc<Link>> {
+        None
+    }
+
     /// What the kernel computes, in words, one after the other; none if it has none.
     fn operations(&self) -> Vec<Operation> {
         Vec::new()
@@ -94,32 +113,81 @@ pub(crate) trait Kernel<const N: usize>: Clone + Send + Sync + 'static {
     }
 }
 
+/// What a gradient is worked out from, besides the output's gradient and what the forward pass [saved](super::saved).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    Nothing,
+    Arguments,
+    Output,
+    /// The output, of which small differences matter: it is not rounded.
+    OutputExactly,
+    Both,
+    /// Both, not rounded.
+    Exactly,
+}
+
 /// Whether the CPU kernels can take these tensors: all on the CPU, all `f32` or all `f64`.
 pub(crate) fn on_cpu(xs: &[&Tensor]) -> bool {
     let dtype = xs[0].dtype();
     matches!(dtype, DType::F32 | DType::F64) && xs.iter().all(|x| x.device().is_cpu() && x.dtype() == dtype)
 }
 
-/// Whether anything upstream of `x` is trained: the pixels of a first layer want no gradient.
+/// Whether anything upstream of `x` is trained and a backward pass may come: the pixels of a first layer want no gradient.
 pub(crate) fn wants_gradient(x: &Tensor) -> bool {
-    x.track_op()
+    x.track_op() && Left::now() != Left::Nothing
+}
+
+/// What an op of these tensors leaves behind: its result, and perhaps a place in the graph.
+fn left_by(xs: &[&Tensor]) -> Left {
+    if xs.iter().any(|x| wants_gradient(x)) { Left::now() } else { Left::Nothing }
 }
 
 pub(crate) fn apply1<K: Kernel<1>>(k: K, x: &Tensor) -> Result<Tensor> {
+    match left_by(&[x]) {
+        Left::Nothing => detached1(k, x),
+        Left::Graph(Activations::Whole) => put1(k, x),
+        Left::Graph(Activations::Bf16) => {
+            linked::apply(k, [x], |k, [x]| detached1(k, x), |k, [x]| put1(k, x))
+        }
+    }
+}
+
+pub(crate) fn apply2<K: Kernel<2>>(k: K, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    match left_by(&[a, b]) {
+        Left::Nothing => detached2(k, a, b),
+        Left::Graph(Activations::Whole) => put2(k, a, b),
+        Left::Graph(Activations::Bf16) => {
+            linked::apply(k, [a, b], |k, [a, b]| detached2(k, a, b), |k, [a, b]| put2(k, a, b))
+        }
+    }
+}
+
+pub(crate) fn apply3<K: Kernel<3>>(k: K, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
+    match left_by(&[a, b, c]) {
+        Left::Nothing => detached3(k, a, b, c),
+        Left::Graph(Activations::Whole) => put3(k, a, b, c),
+        Left::Graph(Activations::Bf16) => {
+            linked::apply(k, [a, b, c], |k, [a, b, c]| detached3(k, a, b, c), |k, [a, b, c]| put3(k, a, b, c))
+        }
+    }
+}
+
+/// Puts an op into the graph.
+fn put1<K: Kernel<1>>(k: K, x: &Tensor) -> Result<Tensor> {
     let (op, mark) = Op::marked(k.clone());
     let y = x.apply_op1(op)?;
     mark.record(&y, &[x], Numbered::<_, 1>(k));
     Ok(y)
 }
 
-pub(crate) fn apply2<K: Kernel<2>>(k: K, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+fn put2<K: Kernel<2>>(k: K, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (op, mark) = Op::marked(k.clone());
     let y = a.apply_op2(b, op)?;
     mark.record(&y, &[a, b], Numbered::<_, 2>(k));
     Ok(y)
 }
 
-pub(crate) fn apply3<K: Kernel<3>>(k: K, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
+fn put3<K: Kernel<3>>(k: K, a: &Tensor, b: &Tensor, c: &Tensor) -> Result<Tensor> {
     let (op, mark) = Op::marked(k.clone());
     let y = a.apply_op3(b, c, op)?;
     mark.record(&y, &[a, b, c], Numbered::<_, 3>(k));
@@ -230,6 +298,10 @@ impl<const N: usize, K: Kernel<N>> Derivative for Numbered<K, N> {
     fn gradients(&self, args: &[Tensor], y: &Tensor, dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let args = std::array::from_fn(|i| &args[i]);
         Ok(self.0.backward(args, y, dy)?.into())
+    }
+
+    fn link(&self) -> Option<Arc<Link>> {
+        self.0.link()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply1, apply2, with_views};
+use super::kernel::{Kernel, Reads, View, apply1, apply2, with_views};
 use crate::cpu::Element;
 
 /// What one op hands to another.
@@ -91,6 +91,10 @@ impl Kernel<2> for Knot {
         let Some(gradients) = self.0.take() else { unreachable!("left by the op that took the knot") };
         Ok(gradients)
     }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
+    }
 }
 
 /// A further result of the op that gave `y`, with what it handed over; its gradient comes back the same way, before
@@ -118,5 +122,9 @@ impl Kernel<1> for End {
     fn backward(&self, [y]: [&Tensor; 1], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         self.gradient.put(dy.clone());
         Ok([Some(y.zeros_like()?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 }

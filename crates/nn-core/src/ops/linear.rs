@@ -5,7 +5,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply2, apply3, detached1, detached2, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
 use crate::cpu::affine::affine;
@@ -66,6 +66,10 @@ impl Kernel<2> for Linear {
         Ok([dx, dw])
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Arguments
+    }
+
     fn operations(&self) -> Vec<Operation> {
         vec![Operation::Linear]
     }
@@ -85,6 +89,10 @@ impl Kernel<3> for Linear {
         let [dx, dw] = Kernel::<2>::backward(self, [x, w], y, dy)?;
         let db = if wants_gradient(b) { Some(detached1(BiasGradient, dy)?) } else { None };
         Ok([dx, dw, db])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Arguments
     }
 
     fn operations(&self) -> Vec<Operation> {

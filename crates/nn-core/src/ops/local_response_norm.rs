@@ -7,7 +7,7 @@
 
 use candle_core::{Module, Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached2, on_cpu};
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
 use crate::cpu::axis::{self, Axis, PerColumn};
@@ -137,6 +137,10 @@ impl Kernel<1> for Response {
 
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached2(Gradient(*self), x, dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Arguments
     }
 
     fn operations(&self) -> Vec<Operation> {

@@ -5,7 +5,7 @@
 use candle_core::shape::Dim;
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply1, detached3, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached3, on_cpu};
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
 use crate::cpu::axis::{self, Axis};
@@ -76,6 +76,10 @@ impl Kernel<1> for LogSumExp {
 
     fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached3(Gradient(*self), x, y, dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Exactly
     }
 }
 

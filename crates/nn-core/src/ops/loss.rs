@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply2, detached3, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply2, detached3, on_cpu, wants_gradient};
 use super::labels::index_of;
 use super::precision::{half_precision, widen};
 use super::reduction::{Reduction, scalar};
@@ -93,6 +93,10 @@ impl<L: Elementwise> Kernel<2> for Loss<L> {
         let of_x = || detached3(Gradient::<L, 0>(self.clone()), x, target, dy);
         let of_target = || detached3(Gradient::<L, 1>(self.clone()), x, target, dy);
         Ok([wants_gradient(x).then(of_x).transpose()?, wants_gradient(target).then(of_target).transpose()?])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Exactly
     }
 }
 

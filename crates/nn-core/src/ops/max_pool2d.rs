@@ -14,7 +14,7 @@ use candle_core::{Device, Module, Result, Shape, Tensor};
 use self::gradient::Gradient;
 use self::place::{Place, Places};
 use self::scan::Scan;
-use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached1, on_cpu};
 use super::pooling::Pooling;
 use super::precision::{half_precision, widen};
 use super::saved::Saved;
@@ -153,6 +153,10 @@ impl Kernel<1> for Maxima {
     fn backward(&self, _x: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let gradient = Gradient { pooling: self.pooling, places: self.places.clone() };
         Ok([Some(detached1(gradient, dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn operations(&self) -> Vec<Operation> {

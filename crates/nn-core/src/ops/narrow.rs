@@ -5,7 +5,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, Strided, View, apply1, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, Strided, View, apply1, on_cpu, wants_gradient};
 use super::pad::pad;
 use crate::cpu::Element;
 use crate::ensure;
@@ -62,6 +62,10 @@ impl Kernel<1> for Narrow {
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let after = x.dims()[self.axis] - self.start - self.len;
         Ok([Some(pad(&dy.detach(), self.axis, [self.start, after])?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn operations(&self) -> Vec<Operation> {

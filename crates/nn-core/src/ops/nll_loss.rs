@@ -4,7 +4,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached1, on_cpu};
 use super::labels::{IGNORE_INDEX, Labels, places};
 use super::precision::{half_precision, widen};
 use super::reduction::{Reduction, scalar};
@@ -95,32 +95,36 @@ impl Kernel<1> for Nll {
     }
 
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        Ok([Some(detached2(Gradient(self.clone()), x, dy)?)])
+        Ok([Some(detached1(Gradient(self.clone(), x.dims().to_vec()), dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 }
 
 #[derive(Clone)]
-struct Gradient(Nll);
+struct Gradient(Nll, Vec<usize>);
 
-impl Kernel<2> for Gradient {
+impl Kernel<1> for Gradient {
     const NAME: &'static str = Nll::NAME;
 
-    fn forward<T: Element>(&self, [x, dy]: [View<'_, T>; 2]) -> Result<(Vec<T>, Shape)> {
-        let Nll { labels, reduction, factor } = &self.0;
-        let axis = Axis::new(x.dims, 1);
+    fn forward<T: Element>(&self, [dy]: [View<'_, T>; 1]) -> Result<(Vec<T>, Shape)> {
+        let Self(Nll { labels, reduction, factor }, dims) = self;
+        let axis = Axis::new(dims, 1);
         let hit = |i: usize| {
             let dy = if *reduction == Reduction::None { dy.data[i] } else { dy.data[0] };
             labels.at(i).map(|(class, weight)| (class, -T::of(weight * factor) * dy))
         };
         if axis.is_last() {
             // Memory that is zeros from the start.
-            let mut dx = vec![T::ZERO; x.data.len()];
+            let mut dx = vec![T::ZERO; dims.iter().product()];
             for (i, dx) in dx.chunks_mut(axis.rows).enumerate() {
                 if let Some((class, slope)) = hit(i) {
                     dx[class] = slope;
                 }
             }
-            return Ok((dx, x.dims.into()));
+            return Ok((dx, dims.as_slice().into()));
         }
         let dx = axis.by_blocks(1, |at, dx| {
             for dx in dx.iter_mut() {
@@ -133,7 +137,7 @@ impl Kernel<2> for Gradient {
                 }
             }
         });
-        Ok((dx, x.dims.into()))
+        Ok((dx, dims.as_slice().into()))
     }
 }
 

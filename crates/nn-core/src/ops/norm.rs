@@ -6,6 +6,7 @@
 
 mod gradient;
 pub(super) mod line;
+mod shared;
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,13 +15,14 @@ use candle_core::{Result, Shape, Tensor};
 use self::gradient::Gradient;
 use self::line::Line;
 use super::fused::Fused;
-use super::kernel::{Kernel, View, apply3, detached3, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply3, detached3, on_cpu, wants_gradient};
 use crate::cpu::Element;
 use crate::cpu::blank::{Blank, Columns, by_columns, by_columns_finding};
 use crate::cpu::moments::Moments;
 use crate::cpu::parallel::for_each_chunk;
 use crate::cpu::simd::vectorised;
 use crate::cpu::vector::CHUNK;
+use crate::{Peers, ensure};
 
 /// Elementary operations per element, roughly.
 const COST: usize = 8;
@@ -169,33 +171,40 @@ struct Norm {
     sets: Sets,
     eps: f64,
     fused: Fused,
+    /// Whose sets continue those here.
+    peers: Option<Arc<dyn Peers>>,
     /// Filled by the forward pass.
     moments: Arc<OnceLock<Vec<Moments>>>,
 }
 
-/// Mean and variance, each of `[sets]`.
+/// Mean and variance, each of `[sets]`, and of how many numbers.
 pub(super) struct Statistics {
     pub(super) mean: Tensor,
     pub(super) variance: Tensor,
+    pub(super) count: f64,
 }
 
-/// `f((x − mean) / √(variance + eps) · w + b)`, and what mean and variance are; `x` must not be empty.
+/// `f((x − mean) / √(variance + eps) · w + b)`, and what mean and variance are; `x` must not be empty. Sets go on at
+/// `peers`, if there are any.
 pub(super) fn normalise(
     [x, w, b]: [&Tensor; 3],
     sets: Sets,
     eps: f64,
     fused: Fused,
+    peers: Option<&Arc<dyn Peers>>,
 ) -> Result<(Tensor, Statistics)> {
     if !on_cpu(&[x, w, b]) {
+        ensure!(peers.is_none(), "norm: several processes share their statistics on the CPU alone");
         return portable([x, w, b], sets, eps, fused);
     }
-    let norm = Norm { sets, eps, fused, moments: Arc::default() };
+    let norm = Norm { sets, eps, fused, peers: peers.cloned(), moments: Arc::default() };
     let y = apply3(norm.clone(), x, w, b)?;
     let moments = norm.moments();
     let of = |f: fn(&Moments) -> f64| {
         Tensor::from_vec(moments.iter().map(f).collect(), moments.len(), x.device())?.to_dtype(x.dtype())
     };
-    let statistics = Statistics { mean: of(|m| m.mean)?, variance: of(|m| m.variance())? };
+    let count = moments.first().map_or(0.0, |moments| moments.count);
+    let statistics = Statistics { mean: of(|m| m.mean)?, variance: of(|m| m.variance())?, count };
     Ok((y, statistics))
 }
 
@@ -252,8 +261,13 @@ impl Norm {
         found
     }
 
+    /// Whether nothing may be written before everything is measured.
+    fn takes_two_passes(&self) -> bool {
+        self.peers.is_some() || self.sets.are_few_and_large()
+    }
+
     /// Measures all pieces, then writes them.
-    fn in_two_passes<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> (Vec<T>, Vec<Moments>) {
+    fn in_two_passes<T: Element>(&self, [x, w, b]: [&[T]; 3]) -> Result<(Vec<T>, Vec<Moments>)> {
         let (sets, pieces) = (self.sets, self.sets.pieces());
         let parts = sets.by_pieces(Moments::NONE, |piece, _, _| {
             vectorised(
@@ -266,6 +280,9 @@ impl Norm {
             let set = &mut found[sets.of_plane(i / pieces).0];
             *set = set.join(part);
         }
+        if let Some(peers) = &self.peers {
+            found = shared::moments(&**peers, &found)?;
+        }
         let planes = sets.slabs * sets.rows * sets.channels;
         let y = by_columns([planes, 1, sets.plane], CHUNK, self.work(), |at, y| {
             let (set, channel) = sets.of_plane(at.slab);
@@ -276,7 +293,7 @@ impl Norm {
                 || line.write(x, &mut y[0]),
             );
         });
-        (y, found)
+        Ok((y, found))
     }
 
     fn work(&self) -> usize {
@@ -290,8 +307,8 @@ impl Kernel<3> for Norm {
     fn forward<T: Element>(&self, [x, w, b]: [View<'_, T>; 3]) -> Result<(Vec<T>, Shape)> {
         let sets = self.sets;
         let args = [&*x.data, &*w.data, &*b.data];
-        let (y, found) = if sets.are_few_and_large() {
-            self.in_two_passes(args)
+        let (y, found) = if self.takes_two_passes() {
+            self.in_two_passes(args)?
         } else {
             let shape = [sets.slabs, sets.rows, sets.columns()];
             let (y, found) = by_columns_finding(shape, sets.block(1), self.work(), |at, y| {
@@ -319,6 +336,10 @@ impl Kernel<3> for Norm {
         };
         Ok([wants_gradient(x).then_some(dx), of(1, w)?, of(0, b)?])
     }
+
+    fn reads(&self) -> Reads {
+        Reads::Arguments
+    }
 }
 
 /// [`normalise`] from differentiable Candle operations: other devices, and the kernel's oracle.
@@ -336,7 +357,7 @@ pub(super) fn portable(
     let z = z.reshape((sets.slabs * sets.rows, sets.channels, sets.plane))?;
     let per_channel = |t: &Tensor| t.reshape((sets.channels, 1));
     let y = z.broadcast_mul(&per_channel(w)?)?.broadcast_add(&per_channel(b)?)?;
-    let statistics =
-        Statistics { mean: mean.flatten_all()?.detach(), variance: variance.flatten_all()?.detach() };
+    let [mean, variance] = [mean.flatten_all()?.detach(), variance.flatten_all()?.detach()];
+    let statistics = Statistics { mean, variance, count: sets.numbers() as f64 };
     Ok((fused.portable(y.reshape(x.shape())?)?, statistics))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{Result, Shape, Tensor};
 
 use super::indexing::checked_lengths;
-use super::kernel::{Kernel, View, apply1, detached1, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached1, on_cpu};
 use super::precision::{half_precision, widen};
 use super::saved::Saved;
 use crate::cpu::Element;
@@ -93,6 +93,10 @@ impl Kernel<1> for Pool {
 
     fn backward(&self, _: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached1(Gradient(self.clone()), dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn operations(&self) -> Vec<Operation> {

@@ -5,7 +5,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply1, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply1, on_cpu, wants_gradient};
 use crate::cpu::Element;
 use crate::cpu::blank::by_chunks;
 use crate::ensure;
@@ -50,6 +50,10 @@ impl Kernel<1> for Pad {
 
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(dy.narrow(self.axis, self.before, x.dims()[self.axis])?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn operations(&self) -> Vec<Operation> {

@@ -3,7 +3,7 @@
 use candle_core::{Result, Shape, Tensor};
 
 use super::activation::Activation;
-use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached2, on_cpu};
 use super::precision::{half_precision, widen};
 use crate::cpu::{Element, vector};
 use crate::graph::Operation;
@@ -75,6 +75,13 @@ impl<P: Pointwise> Kernel<1> for Map<P> {
             Seen::Output => y,
         };
         Ok([Some(detached2(Gradient(self.0), at, dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        match P::SEEN {
+            Seen::Input => Reads::Arguments,
+            Seen::Output => self.0.activation().seen_at_its_end(),
+        }
     }
 
     fn operations(&self) -> Vec<Operation> {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View};
+use super::kernel::{Kernel, Reads, View};
 use super::window::{Rounding, Window};
 use crate::cpu::Element;
 use crate::ensure;
@@ -190,6 +190,10 @@ impl<K: Kernel<1>> Kernel<1> for Reshaped<K> {
     fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let [dx] = self.kernel.backward([x], y, dy)?;
         Ok([dx.map(|dx| dx.reshape(x.shape())).transpose()?])
+    }
+
+    fn reads(&self) -> Reads {
+        self.kernel.reads()
     }
 
     fn operations(&self) -> Vec<Operation> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply2, detached3, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply2, detached3, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
 use crate::cpu::blank::{by_chunks, by_chunks_finding};
@@ -97,6 +97,10 @@ impl Kernel<2> for Rectify {
             Tensor::from_vec(sums, slope.dims(), slope.device())?.to_dtype(slope.dtype())
         };
         Ok([wants_gradient(x).then_some(dx), wants_gradient(slope).then(by_slope).transpose()?])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Arguments
     }
 }
 

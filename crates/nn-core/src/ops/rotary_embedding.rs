@@ -5,7 +5,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, Strided, View, apply3, detached3, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, Strided, View, apply3, detached3, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
 use crate::cpu::blank::by_chunks;
@@ -98,6 +98,10 @@ impl Kernel<3> for Rotate {
     /// The gradient of a rotation is the rotation back.
     fn backward(&self, [_, cos, sin]: [&Tensor; 3], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 3]> {
         Ok([Some(detached3(*self, &of_whole_rows(dy)?, cos, &sin.neg()?)?), None, None])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Arguments
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{D, Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply3, detached3, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply3, detached3, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};
 use super::saved::Saved;
 use crate::cpu::Element;
@@ -152,6 +152,10 @@ impl Kernel<3> for Rows {
             wants_gradient(arg).then(tensor).transpose()
         };
         Ok([wants_gradient(x).then_some(dx), of(0, w)?, of(1, b)?])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Arguments
     }
 
     fn operations(&self) -> Vec<Operation> {

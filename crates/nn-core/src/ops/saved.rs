@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::Tensor;
 
+use super::kernel::wants_gradient;
+
 /// A place for one value, filled by the forward pass and read by the backward pass of the same call.
 ///
 /// It is freed with the graph. An op that nobody will differentiate keeps nothing.
@@ -23,7 +25,7 @@ impl<S> Clone for Saved<S> {
 impl<S> Saved<S> {
     /// For one call of an op with these arguments.
     pub(crate) fn for_gradients_of(xs: &[&Tensor]) -> Self {
-        Self(xs.iter().any(|x| x.track_op()).then(Arc::default))
+        Self(xs.iter().any(|x| wants_gradient(x)).then(Arc::default))
     }
 
     /// Whether a backward pass may come: whether it is worth making something to keep.

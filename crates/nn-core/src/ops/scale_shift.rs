@@ -9,7 +9,7 @@ use candle_core::{Result, Shape, Tensor};
 
 use super::activation::Activation;
 use super::fused::{BLOCK, Fused};
-use super::kernel::{Kernel, View, apply3, detached3, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply3, detached3, on_cpu, wants_gradient};
 use super::norm::line::{Line, Tilt};
 use super::precision::{half_precision, widen};
 use crate::cpu::Element;
@@ -120,6 +120,10 @@ impl Kernel<3> for ScaleShift {
             wants_gradient(arg).then(tensor).transpose()
         };
         Ok([wants_gradient(x).then_some(dx), of(1, a)?, of(0, b)?])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Arguments
     }
 
     fn operations(&self) -> Vec<Operation> {

@@ -6,7 +6,7 @@
 use candle_core::shape::Dim;
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, View, apply1, detached2, on_cpu};
+use super::kernel::{Kernel, Reads, View, apply1, detached2, on_cpu};
 use super::precision::{half_precision, widen};
 use crate::cpu::axis::{self, Axis, Block};
 use crate::cpu::blank::Blank;
@@ -89,6 +89,10 @@ impl<F: Fibrewise> Kernel<1> for Along<F> {
 
     fn backward(&self, [_]: [&Tensor; 1], y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached2(Gradient(*self), y, dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::OutputExactly
     }
 
     fn operations(&self) -> Vec<Operation> {

@@ -5,7 +5,7 @@
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::kernel::{Kernel, Strided, View, apply1, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, Strided, View, apply1, on_cpu, wants_gradient};
 use crate::cpu::Element;
 use crate::ensure;
 use crate::graph::Operation;
@@ -35,6 +35,10 @@ impl Kernel<1> for Transpose {
 
     fn backward(&self, _: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(dy.transpose(self.0, self.1)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn operations(&self) -> Vec<Operation> {

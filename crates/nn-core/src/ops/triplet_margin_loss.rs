@@ -14,7 +14,7 @@ use candle_core::{D, DType, Result, Shape, Tensor};
 use self::order::{Order, Power};
 use super::activation::relu;
 use super::cosine_similarity::root;
-use super::kernel::{Kernel, View, apply3, detached3, on_cpu, wants_gradient};
+use super::kernel::{Kernel, Reads, View, apply3, detached3, on_cpu, wants_gradient};
 use super::precision::{half_precision, widen};
 use super::reduction::{Reduction, scalar};
 use crate::cpu::Element;
@@ -236,6 +236,10 @@ impl Kernel<3> for Triplets {
         let all = detached3(Gradients { triplets: *self, dy }, a, p, n)?;
         let of = |x: &Tensor, i: usize| wants_gradient(x).then(|| all.get(i)).transpose();
         Ok([of(a, 0)?, of(p, 1)?, of(n, 2)?])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Exactly
     }
 }
 

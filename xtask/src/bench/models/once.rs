@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use nn_core::Activations;
 use serde::Serialize;
 
 use super::BUILD;
@@ -25,7 +26,9 @@ impl Once {
     pub(super) fn of_ours(row: Row, weights: &Path) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
         command.args(["bench", "models", row.entry.name, "--pass", row.pass.label()]);
-        command.arg("--batch-size").arg(row.batch.to_string()).arg("--once").arg(weights);
+        let kept = if row.activations == Activations::Bf16 { "bf16" } else { "whole" };
+        command.args(["--batch-size", &row.batch.to_string(), "--activations", kept]);
+        command.arg("--once").arg(weights);
         Self::of(&mut command)
     }
 

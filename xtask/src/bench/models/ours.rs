@@ -38,7 +38,7 @@ impl Ours {
     }
 
     fn in_store(row: Row, store: ParamStore) -> Result<Self> {
-        let Row { entry, pass, batch } = row;
+        let Row { entry, pass, batch, .. } = row;
         if pass == Pass::Inference {
             // Else every layer's output would live as long as the answer, for a way back that nobody goes.
             store.freeze(Freeze::Everything);
@@ -83,9 +83,11 @@ impl Ours {
 
     fn train(&mut self) -> Result<()> {
         self.step += 1;
-        let logits = self.model.all_logits(&self.images, &Ctx::train(0).step(self.step))?;
-        let loss = |logits: &Tensor| ops::cross_entropy(logits, &self.labels, ops::Reduction::Mean);
-        let grads = nn_core::backward(&total_loss(&logits, loss)?)?;
+        let loss = self.row.activations.keep(|| {
+            let logits = self.model.all_logits(&self.images, &Ctx::train(0).step(self.step))?;
+            total_loss(&logits, |logits| ops::cross_entropy(logits, &self.labels, ops::Reduction::Mean))
+        })?;
+        let grads = nn_core::backward(&loss)?;
         Ok(self.sgd.iter_mut().try_for_each(|sgd| sgd.step(&grads, 0.01))?)
     }
 }

@@ -1,6 +1,7 @@
 //! What `bench models` measures.
 
 use anyhow::Result;
+use nn_core::Activations;
 use nn_vision::Entry;
 use serde::Serialize;
 
@@ -31,6 +32,7 @@ pub(super) struct Row {
     pub(super) entry: &'static Entry,
     pub(super) pass: Pass,
     pub(super) batch: u32,
+    pub(super) activations: Activations,
 }
 
 /// Those whose peers' timings are known, and the images of a training step.
@@ -52,7 +54,12 @@ const TRAINING: &[(&str, u32)] = &[
 const BATCH: u32 = 8;
 
 /// The rows of these models, or of all that are listed; every model at `batches` if there are any.
-pub(super) fn rows(names: &[String], passes: &[Pass], batches: &[u32]) -> Result<Vec<Row>> {
+pub(super) fn rows(
+    names: &[String],
+    passes: &[Pass],
+    batches: &[u32],
+    activations: Activations,
+) -> Result<Vec<Row>> {
     let listed = || TRAINING.iter().map(|(name, _)| (*name).to_owned()).collect();
     let names: Vec<String> = if names.is_empty() { listed() } else { names.to_vec() };
     let all: Vec<&str> = nn_vision::classifiers().map(|entry| entry.name).collect();
@@ -68,7 +75,7 @@ pub(super) fn rows(names: &[String], passes: &[Pass], batches: &[u32]) -> Result
                     vec![TRAINING.iter().find(|(n, _)| n == name).map_or(BATCH, |&(_, batch)| batch)]
                 }
             };
-            rows.extend(batches.into_iter().map(|batch| Row { entry, pass, batch }));
+            rows.extend(batches.into_iter().map(|batch| Row { entry, pass, batch, activations }));
         }
     }
     Ok(rows)
@@ -81,12 +88,13 @@ mod tests {
     #[test]
     fn listed_models_exist_and_names_are_checked() -> Result<()> {
         let both = [Pass::Inference, Pass::Training];
-        assert_eq!(rows(&[], &both, &[])?.len(), 3 * TRAINING.len());
-        let one = rows(&["resnet34".to_owned()], &[Pass::Training], &[])?;
+        assert_eq!(rows(&[], &both, &[], Activations::Whole)?.len(), 3 * TRAINING.len());
+        let one = rows(&["resnet34".to_owned()], &[Pass::Training], &[], Activations::Whole)?;
         assert_eq!((one.len(), one[0].batch), (1, BATCH));
-        assert_eq!(rows(&["resnet34".to_owned()], &both, &[2, 3])?.len(), 4);
-        let error =
-            failure::report(&rows(&["resnet35".to_owned()], &both, &[]).err().expect("no such model"));
+        assert_eq!(rows(&["resnet34".to_owned()], &both, &[2, 3], Activations::Whole)?.len(), 4);
+        let error = failure::report(
+            &rows(&["resnet35".to_owned()], &both, &[], Activations::Whole).err().expect("no such model"),
+        );
         assert!(error.contains("did you mean"), "{error}");
         Ok(())
     }

@@ -122,8 +122,8 @@ impl Kernel<3> for SideBySide {
     }
 
     fn operations(&self) -> Vec<Operation> {
-        let scale = self.fused.scale_alone().into_iter();
-        scale.map(|scale| Operation::Attention { heads: self.heads, scale }).collect()
+        let words = self.fused.scale_and_causal().into_iter();
+        words.map(|(scale, causal)| Operation::Attention { heads: self.heads, scale, causal }).collect()
     }
 }
 

@@ -92,8 +92,8 @@ impl Kernel<1> for Packed {
     }
 
     fn operations(&self) -> Vec<Operation> {
-        let scale = self.fused.scale_alone().into_iter();
-        scale.map(|scale| Operation::SelfAttention { heads: self.heads, scale }).collect()
+        let words = self.fused.scale_and_causal().into_iter();
+        words.map(|(scale, causal)| Operation::SelfAttention { heads: self.heads, scale, causal }).collect()
     }
 }
 

@@ -1,4 +1,7 @@
+use std::sync::{Arc, Barrier, Mutex};
+
 use super::*;
+use crate::Peers;
 use crate::ops::norm::portable;
 use crate::ops::oracle::{assert_same, assert_types, with_gradients};
 use crate::testing::{assert_close, gradcheck, randn};
@@ -157,5 +160,113 @@ fn what_cannot_be_normalised_is_an_error() -> Result<()> {
         assert!(error.contains(message), "{error}");
     }
     assert_eq!(running.variance.to_vec1::<f64>()?, [1.0; 5]);
+    Ok(())
+}
+
+/// Two processes, played by threads that wait for each other.
+#[derive(Debug)]
+struct Thread {
+    number: usize,
+    told: Arc<Mutex<[Vec<f64>; 2]>>,
+    barrier: Arc<Barrier>,
+}
+
+impl Thread {
+    fn pair() -> [Arc<dyn Peers>; 2] {
+        let (told, barrier) = (Arc::new(Mutex::default()), Arc::new(Barrier::new(2)));
+        [0, 1].map(|number| {
+            let (told, barrier) = (Arc::clone(&told), Arc::clone(&barrier));
+            Arc::new(Self { number, told, barrier }) as Arc<dyn Peers>
+        })
+    }
+}
+
+impl Peers for Thread {
+    fn gather(&self, own: &[f64]) -> Result<Vec<Vec<f64>>> {
+        self.told.lock().expect("no panic")[self.number] = own.to_vec();
+        self.barrier.wait();
+        let all = self.told.lock().expect("no panic").to_vec();
+        self.barrier.wait();
+        Ok(all)
+    }
+}
+
+/// The output, the gradients of input, weight and bias, and the running statistics.
+fn trained_with(x: &[Tensor], dy: &Tensor, ctx: &Ctx) -> Result<Vec<Tensor>> {
+    let vars: Vec<Var> = x.iter().map(Var::from_tensor).collect::<Result<_>>()?;
+    let running = RunningStatistics::new(x[1].elem_count(), DType::F64, &Device::Cpu)?;
+    let options = BatchNorm { activation: Some(Activation::Relu), ..BatchNorm::default() };
+    let y = batch_norm(&vars[0], Some([&vars[1], &vars[2]]), Some(&running), options, ctx)?;
+    let grads = y.mul(dy)?.sum_all()?.backward()?;
+    let mut all = vec![y.detach()];
+    all.extend(vars.iter().filter_map(|var| grads.get(var)).cloned());
+    all.extend([&running.mean, &running.variance].map(|var| var.as_detached_tensor()));
+    Ok(all)
+}
+
+#[test]
+fn processes_with_parts_of_a_batch_normalise_it_as_one_would() -> Result<()> {
+    for shape in [vec![5, 3], vec![5, 4, 7], vec![5, 3, 2, 3], vec![5, 2, 130, 140]] {
+        let (x, dy) = (inputs(&shape, DType::F64)?, randn(9, &*shape)?);
+        let whole = trained_with(&x, &dy, &Ctx::train(0))?;
+        let part = |start, rows, peers: Arc<dyn Peers>| {
+            let x = [x[0].narrow(0, start, rows)?, x[1].clone(), x[2].clone()];
+            trained_with(&x, &dy.narrow(0, start, rows)?, &Ctx::train(0).synchronised(&peers))
+        };
+        let [first, second] = Thread::pair();
+        let (a, b) = std::thread::scope(|scope| {
+            let b = scope.spawn(|| part(3, 2, second));
+            (part(0, 3, first), b.join().expect("no panic"))
+        });
+        let (a, b) = (a?, b?);
+        assert_eq!([a.len(), b.len(), whole.len()], [6; 3]);
+        for at in 0..6 {
+            let all = match at {
+                // Of output and input the parts follow each other; parameters have a gradient for each part.
+                0 | 1 => Tensor::cat(&[&a[at], &b[at]], 0)?,
+                2 | 3 => (&a[at] + &b[at])?,
+                _ => a[at].clone(),
+            };
+            assert_close(&all, &whole[at], 1e-10, 1e-12)?;
+        }
+        assert_close(&a[4], &b[4], 0.0, 0.0)?;
+        assert_close(&a[5], &b[5], 0.0, 0.0)?;
+    }
+    Ok(())
+}
+
+/// One number a channel is enough where another process has one as well; evaluation asks nobody.
+#[test]
+fn peers_count() -> Result<()> {
+    let one = |peers: Arc<dyn Peers>| {
+        let ctx = Ctx::train(0).synchronised(&peers);
+        batch_norm(&Tensor::new(&[[1f64]], &Device::Cpu)?, None, None, BatchNorm::default(), &ctx)
+    };
+    let [first, second] = Thread::pair();
+    let still = Ctx::train(0).synchronised(&first).evaluating();
+    assert!(batch_norm(&randn(1, (2, 3))?, None, None, BatchNorm::default(), &still).is_ok());
+    let first = std::thread::scope(|scope| {
+        let other = scope.spawn(|| one(second));
+        (one(first), other.join().expect("no panic"))
+    });
+    assert_eq!((first.0?.to_vec2::<f64>()?, first.1?.to_vec2::<f64>()?), (vec![vec![0.0]], vec![vec![0.0]]));
+    Ok(())
+}
+
+/// What others tell must be of the same layer.
+#[test]
+fn processes_at_different_layers_are_an_error() -> Result<()> {
+    #[derive(Debug)]
+    struct Stranger;
+    impl Peers for Stranger {
+        fn gather(&self, own: &[f64]) -> Result<Vec<Vec<f64>>> {
+            Ok(vec![own.to_vec(), vec![0.0; 3]])
+        }
+    }
+    let peers: Arc<dyn Peers> = Arc::new(Stranger);
+    let ctx = Ctx::train(0).synchronised(&peers);
+    let error =
+        batch_norm(&randn(1, (4, 2))?, None, None, BatchNorm::default(), &ctx).expect_err("a stranger");
+    assert!(error.to_string().contains("6 numbers and 3 from another"), "{error}");
     Ok(())
 }

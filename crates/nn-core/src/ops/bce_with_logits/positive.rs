@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{Result, Shape, Tensor};
 
-use super::super::kernel::{Kernel, View, detached3, wants_gradient};
+use super::super::kernel::{Kernel, Reads, View, detached3, wants_gradient};
 use super::super::reduction::{Reduction, scalar};
 use super::{Elementwise, Plain};
 use crate::cpu::Element;
@@ -127,6 +127,10 @@ impl Kernel<3> for Positive {
             wants_gradient(target).then(of_target).transpose()?,
             None,
         ])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Exactly
     }
 }
 

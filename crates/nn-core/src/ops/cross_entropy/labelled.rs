@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Shape, Tensor};
 
-use super::super::kernel::{Kernel, View, detached3};
+use super::super::kernel::{Kernel, Reads, View, detached3};
 use super::super::labels::{Labels, places};
 use super::super::reduction::Reduction;
 use super::super::saved::Saved;
@@ -128,6 +128,10 @@ impl Kernel<1> for Labelled {
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let Some(facts) = self.facts.get() else { unreachable!("the forward pass kept them") };
         Ok([Some(detached3(Gradient(self.clone()), x, facts, dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Exactly
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Shape, Tensor};
 
-use super::super::kernel::{Kernel, View, detached2, detached3, wants_gradient};
+use super::super::kernel::{Kernel, Reads, View, detached2, detached3, wants_gradient};
 use super::super::labels::places;
 use super::super::reduction::Reduction;
 use super::super::saved::Saved;
@@ -144,6 +144,10 @@ impl Kernel<2> for Soft {
         let dx = wants_gradient(x).then(|| detached3(OfLogits(self.clone()), x, q, &packed)).transpose()?;
         let dq = wants_gradient(q).then(|| detached2(OfTargets(self.clone()), x, &packed)).transpose()?;
         Ok([dx, dq])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Exactly
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cpu::axis::Axis;
 use crate::cpu::blank::{Blank, by_columns};
 use crate::cpu::simd::vectorised;
 use crate::cpu::vector::CHUNK;
-use crate::ops::kernel::{Kernel, View, apply1, detached1, on_cpu};
+use crate::ops::kernel::{Kernel, Reads, View, apply1, detached1, on_cpu};
 use crate::ops::precision::{half_precision, widen};
 use crate::random::Random;
 
@@ -90,6 +90,10 @@ impl Kernel<1> for Whole {
 
     fn backward(&self, [_]: [&Tensor; 1], _y: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 1]> {
         Ok([Some(detached1(*self, dy)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{Result, Shape};
 
 use super::line::{Line, Tilt};
-use super::{Columns, Norm};
+use super::{Columns, Norm, shared};
 use crate::cpu::Element;
 use crate::cpu::blank::{Blank, by_columns, by_columns_finding};
 use crate::cpu::moments::{Moments, sums};
@@ -133,7 +133,7 @@ impl Gradient {
     }
 
     /// Sums over all pieces first, then the gradients.
-    fn in_two_passes<T: Element>(&self, args: Args<'_, T>) -> (Vec<T>, Vec<Sums>) {
+    fn in_two_passes<T: Element>(&self, args: Args<'_, T>) -> Result<(Vec<T>, Vec<Sums>)> {
         let (sets, pieces) = (self.norm.sets, self.norm.sets.pieces());
         let parts = sets.by_pieces([0.0; 2], |piece, set, channel| {
             let line = self.line(args, set, channel);
@@ -149,7 +149,11 @@ impl Gradient {
             *sum = [sum[0] + part[0], sum[1] + part[1]];
         }
         let channels = sets.together;
-        let tilts = found.chunks(channels).enumerate().map(|(set, sums)| {
+        let whole = match &self.norm.peers {
+            Some(peers) => &shared::sums(&**peers, &found)?,
+            None => &found,
+        };
+        let tilts = whole.chunks(channels).enumerate().map(|(set, sums)| {
             let weights = &args.w[set % sets.per_slab() * channels..][..channels];
             self.tilts(self.norm.moments()[set], weights, sums)
         });
@@ -165,7 +169,7 @@ impl Gradient {
                 || line.write_gradient(tilt, x, &mut dx[0], &mut [T::ZERO; BLOCK]),
             );
         });
-        (dx, found)
+        Ok((dx, found))
     }
 
     /// From sums for each channel of each slab to the gradients by shift and weight.
@@ -189,8 +193,8 @@ impl Kernel<3> for Gradient {
         let sets = self.norm.sets;
         let (w, b) = wb.data.split_at(sets.channels);
         let args = Args { x: &x.data, w, b, dy: &dy.data };
-        let (dx, found) = if sets.are_few_and_large() {
-            self.in_two_passes(args)
+        let (dx, found) = if self.norm.takes_two_passes() {
+            self.in_two_passes(args)?
         } else {
             let shape = [sets.slabs, sets.rows, sets.columns()];
             let (dx, found) = by_columns_finding(shape, sets.block(2), 2 * self.norm.work(), |at, dx| {

@@ -13,7 +13,7 @@ use super::portable::portable;
 use super::{Direction, Projection, RecurrentOptions, RecurrentWeights, projection};
 use crate::cpu::Element;
 use crate::graph::Operation;
-use crate::ops::kernel::{Kernel, View, apply1, apply3, detached, on_cpu, wants_gradient, with_views};
+use crate::ops::kernel::{Kernel, Reads, View, apply1, apply3, detached, on_cpu, wants_gradient, with_views};
 use crate::ops::knot::{self, Handover};
 use crate::ops::precision::{half_precision, widen};
 use crate::ops::saved::Saved;
@@ -118,6 +118,10 @@ impl Kernel<1> for Last {
         let rows = Tensor::from_iter(self.rows().map(|row| row as u32), y.device())?;
         let dy = y.zeros_like()?.flatten(0, 1)?.index_add(&rows, &dy.contiguous()?, 0)?;
         Ok([Some(dy.reshape(y.shape())?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 
     fn operations(&self) -> Vec<Operation> {

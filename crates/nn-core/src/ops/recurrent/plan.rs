@@ -6,7 +6,7 @@ use super::{Direction, RecurrentOptions, RecurrentWeights};
 use crate::cpu::Element;
 use crate::ensure;
 use crate::ops::indexing::checked_lengths;
-use crate::ops::kernel::{Kernel, View, apply2};
+use crate::ops::kernel::{Kernel, Reads, View, apply2};
 use crate::ops::reshape;
 
 /// One call's sizes, checked, and its way through time.
@@ -169,5 +169,9 @@ impl Kernel<2> for Join {
     fn backward(&self, [a, b]: [&Tensor; 2], _: &Tensor, dy: &Tensor) -> Result<[Option<Tensor>; 2]> {
         let part = |x: &Tensor, from| dy.narrow(0, from, x.elem_count())?.reshape(x.shape());
         Ok([Some(part(a, 0)?), Some(part(b, a.elem_count())?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 }

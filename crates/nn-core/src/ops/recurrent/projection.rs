@@ -18,7 +18,7 @@ use super::{Direction, Projection, RecurrentOptions, RecurrentWeights};
 use crate::cpu::Element;
 use crate::ensure;
 use crate::ops::indexing::checked_lengths;
-use crate::ops::kernel::{Kernel, View, apply1, on_cpu};
+use crate::ops::kernel::{Kernel, Reads, View, apply1, on_cpu};
 use crate::ops::{concat, linear, reshape, transpose};
 
 /// [`layer::run`] with the projection `p`: `h` has as many numbers as it has rows.
@@ -155,5 +155,9 @@ impl Kernel<1> for FirstStep {
         let rows = self.times.iter().enumerate().map(|(b, t)| (b * self.steps + t) as u32);
         let rows = Tensor::from_iter(rows, dy.device())?;
         Ok([Some(dy.contiguous()?.flatten(0, 1)?.index_select(&rows, 0)?)])
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Nothing
     }
 }
