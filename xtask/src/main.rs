@@ -21,6 +21,7 @@ mod figures;
 mod forward;
 mod inspect;
 mod kill;
+mod likely;
 mod list;
 mod lr_find;
 mod model;

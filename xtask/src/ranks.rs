@@ -11,8 +11,12 @@ use nn_train::{Alone, Ranks, TrainError};
 
 use crate::{failure, output};
 
-/// What MPIs tell the processes they start: Open MPI, those with a PMI (MPICH, Intel's), those with PMIx (Slurm's `srun`).
-const LAUNCHED: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"];
+/// In what MPIs tell the processes they start how many there are: Open MPI, and those with a PMI (MPICH, Intel's).
+const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+
+/// What a process is told that PMIx starts, Slurm's `srun` for one, and how many Slurm has started: PMIx does not tell.
+const PMIX: &str = "PMIX_RANK";
+const SLURM: [&str; 2] = ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"];
 
 /// What is wrong has been told, by this rank or another.
 #[derive(Debug)]
@@ -28,8 +32,7 @@ impl std::error::Error for Elsewhere {}
 
 /// Finds the others. From here on all but rank 0 are silent.
 pub(crate) fn start() -> Result<Arc<dyn Ranks>> {
-    let several = |name: &&str| env::var(name).is_ok_and(|ranks| ranks != "1" || name.ends_with("RANK"));
-    if !LAUNCHED.iter().any(several) {
+    if !are_several(|name| env::var(name).ok()) {
         return Ok(Arc::new(Alone));
     }
     let ranks = speak_mpi()?;
@@ -37,6 +40,16 @@ pub(crate) fn start() -> Result<Arc<dyn Ranks>> {
         output::silence();
     }
     Ok(ranks)
+}
+
+/// Whether this process has others beside it, by its environment. A job of one task needs no MPI, whoever started it.
+fn are_several(told: impl Fn(&str) -> Option<String>) -> bool {
+    let slurm: &[&str] = if told(PMIX).is_some() { &SLURM } else { &[] };
+    match SIZES.iter().chain(slurm).find_map(|name| told(name)) {
+        Some(size) => size.trim() != "1",
+        // Several of something; if there is but one, MPI will say so.
+        None => told(PMIX).is_some(),
+    }
 }
 
 #[cfg(feature = "mpi")]
@@ -94,4 +107,34 @@ pub(crate) fn lead(ranks: &dyn Ranks, own: PathBuf) -> Result<PathBuf> {
     }
     let mut all = ranks.gather(own.as_os_str().as_encoded_bytes())?;
     Ok(String::from_utf8(all.swap_remove(0)).context("the run's folder has a name that is no text")?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_of_one_task_is_one_process() {
+        for (environment, several) in [
+            (&[][..], false),
+            (&[("OMPI_COMM_WORLD_SIZE", "2"), ("PMIX_RANK", "1")], true),
+            (&[("OMPI_COMM_WORLD_SIZE", "1"), ("PMIX_RANK", "0")], false),
+            (&[("PMI_SIZE", "4")], true),
+            (&[("PMI_SIZE", "1")], false),
+            // `srun` with PMIx, of one task and of two.
+            (&[("PMIX_RANK", "0"), ("SLURM_STEP_NUM_TASKS", "1"), ("SLURM_NTASKS", "8")], false),
+            (&[("PMIX_RANK", "0"), ("SLURM_NTASKS", "1")], false),
+            (&[("PMIX_RANK", "0"), ("SLURM_STEP_NUM_TASKS", "2")], true),
+            // A batch script is one process, of however many tasks its job is, and `mpirun` counts within it.
+            (&[("SLURM_NTASKS", "8")], false),
+            (&[("SLURM_NTASKS", "1"), ("OMPI_COMM_WORLD_SIZE", "2")], true),
+            (&[("PMIX_RANK", "0")], true),
+        ] {
+            let told = |name: &str| {
+                let found = environment.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(are_several(told), several, "{environment:?}");
+        }
+    }
 }

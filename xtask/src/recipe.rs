@@ -10,11 +10,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use nn_train::{Cadence, FitConfig, Rule, Schedule};
+use nn_core::Activations;
+use nn_train::{Cadence, FitConfig, Norms, Rule, Schedule};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Spanned, Table};
 
+use crate::device::DeviceName;
 use crate::failure::{self, Advise, failed};
 use crate::task::{Entry, Task};
 use crate::transfer::Frozen;
@@ -196,6 +198,15 @@ impl<T: Task> Recipe<T> {
         if !(factor.is_finite() && factor >= 0.0) {
             return Err(failed(format!("train.backbone_lr must be 0 or more, got {factor}")));
         }
+        let on_cpu_alone = [
+            (self.train.norms == Norms::Synchronised, "train.norms = \"synchronised\""),
+            (self.train.activations == Activations::Bf16, "train.activations = \"bf16\""),
+        ];
+        if let Some((_, what)) =
+            on_cpu_alone.iter().find(|(asked, _)| *asked && self.train.device != DeviceName::Cpu)
+        {
+            return Err(failed(format!("{what} is for train.device = \"cpu\" alone")));
+        }
         self.train.scale.iter().try_for_each(groups::Group::check)?;
         self.check_classes()?;
         if !T::FREEZES && (self.train.freeze != Frozen::None || factor != 1.0) {
@@ -247,6 +258,7 @@ impl<T: Task> Recipe<T> {
             clip_value: train.clip_value,
             ema: train.ema,
             norms: train.norms,
+            activations: train.activations,
             evaluate_every: train.evaluate_every,
             stop: train.stop,
             checkpoint: train.checkpoint,
@@ -413,7 +425,7 @@ mod tests {
         ] {
             assert!(table.insert(key.to_owned(), toml::Value::Boolean(true)).is_none(), "{key}");
         }
-        assert_eq!(table.len(), 25, "a key more or less: {table:?}");
+        assert_eq!(table.len(), 26, "a key more or less: {table:?}");
         for key in table.keys() {
             assert!(shown(key), "train.{key} is explained nowhere");
         }
@@ -492,6 +504,14 @@ mod tests {
             ("schedule={lr=0.1,decay={kind=\"multi_step\",at=[3,1],factor=0.1}}", "at must rise"),
             ("train.validation=1.0", "train.validation must be in (0, 1), got 1"),
             ("train.accumulate=0", "train.accumulate must be at least 1"),
+            (
+                "train={device=\"cuda\", norms=\"synchronised\"}",
+                "train.norms = \"synchronised\" is for train.device",
+            ),
+            (
+                "train={device=\"cuda\", activations=\"bf16\"}",
+                "train.activations = \"bf16\" is for train.device",
+            ),
             ("train.ema=1.0", "train.ema must be in [0, 1), got 1"),
             ("train.evaluate_every=0", "train.evaluate_every"),
             ("train.keep=0", "train.keep must be at least 1"),

@@ -16,6 +16,22 @@ const EPSILON: f64 = 1e-6;
 /// Source: `torch.nn.utils.clip_grad_norm_`. Parameters without a gradient do not count. Sums are taken in `f64` and
 /// in a fixed order, whatever the number of threads.
 ///
+/// [`FitConfig::clip_norm`](crate::FitConfig) makes the loop do it. In a loop of one's own:
+///
+/// ```
+/// # use candle_core::{Device, Tensor, Var};
+/// use nn_train::clip::clip_grad_norm;
+/// use nn_train::{Optimizer, Rule};
+///
+/// let w = Var::new(&[1f32, 2.0], &Device::Cpu)?;
+/// let mut optimizer = Optimizer::new(Rule::default(), vec![("w".to_owned(), w.clone())])?;
+/// let mut grads = nn_core::backward(&(w.as_tensor() * 50.0)?.sum_all()?)?;
+/// let norm = clip_grad_norm(&mut grads, optimizer.parameters(), 1.0)?;
+/// optimizer.step(&grads, 0.1)?;
+/// assert!((norm - 50.0 * 2f64.sqrt()).abs() < 1e-4);
+/// # candle_core::Result::Ok(())
+/// ```
+///
 /// # Errors
 /// If `max_norm` is not above 0.
 pub fn clip_grad_norm(grads: &mut GradStore, parameters: &[(String, Var)], max_norm: f64) -> Result<f64> {

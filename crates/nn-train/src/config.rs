@@ -1,13 +1,31 @@
 //! What a run is told that is neither the model's nor the data's.
 
 use candle_core::Result;
-use nn_core::ensure;
+use nn_core::{Activations, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::optim::Rule;
-use crate::schedule::Schedule;
+use crate::schedule::{Decay, OneCycle, Schedule};
 
 /// Settings of a run that are neither the model's nor the data's.
+///
+/// ```
+/// use nn_train::{AdamW, Decay, FitConfig, OneCycle, Rule, Schedule, Stop, Viewer};
+///
+/// let config = FitConfig {
+///     epochs: 30,
+///     optimizer: Rule::AdamW(AdamW { weight_decay: 0.05, ..AdamW::default() }),
+///     schedule: Schedule { lr: 1e-3, warmup: 0.0, decay: Decay::OneCycle(OneCycle::default()) },
+///     accumulate: 4,                         // a step after every fourth batch
+///     clip_norm: Some(1.0),                  // of all gradients together
+///     ema: Some(0.999),                      // a running mean of the weights beside them
+///     stop: Stop { patience: Some(5), ..Stop::default() },
+///     viewer: Viewer::Tensorboard,           // an event file in the run's folder
+///     ..FitConfig::default()
+/// };
+/// config.check()?;
+/// # candle_core::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FitConfig {
@@ -19,8 +37,9 @@ pub struct FitConfig {
     pub optimizer: Rule,
     /// The learning rate.
     pub schedule: Schedule,
-    /// Batches a step is taken after, with the mean of their gradients weighted by their examples: as if they had been
-    /// one. Batch norms still see each by itself. What is left at the end of an epoch makes a smaller step.
+    /// Batches a step is taken after, with the mean of their gradients by what each batch's loss is the mean of
+    /// ([`Outcome::weight`](crate::Outcome::weight)): as if they had been one. Batch norms still see each by itself. What is
+    /// left at the end of an epoch makes a smaller step.
     pub accumulate: u64,
     /// The largest norm of all gradients together; see [`clip_grad_norm`](crate::clip::clip_grad_norm).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +54,8 @@ pub struct FitConfig {
     pub ema: Option<f64>,
     /// What batch norms go by in training.
     pub norms: Norms,
+    /// How activations are kept for the backward pass; [`Activations::Bf16`] takes about half the memory.
+    pub activations: Activations,
     /// Steps from one evaluation to the next; there always is one at the end of an epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluate_every: Option<u64>,
@@ -63,6 +84,7 @@ impl Default for FitConfig {
             clip_value: None,
             ema: None,
             norms: Norms::Batch,
+            activations: Activations::Whole,
             evaluate_every: None,
             stop: Stop::default(),
             checkpoint: Cadence::Auto,
@@ -79,6 +101,7 @@ impl FitConfig {
     pub fn check(&self) -> Result<()> {
         self.schedule.check()?;
         self.optimizer.check()?;
+        self.check_momentum()?;
         self.stop.check()?;
         for (what, clip) in [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)] {
             let clip = clip.unwrap_or(1.0);
@@ -106,6 +129,19 @@ impl FitConfig {
         ] {
             ensure!(got > 0, "FitConfig: {what} must be {least} or more, got 0");
         }
+        Ok(())
+    }
+
+    fn check_momentum(&self) -> Result<()> {
+        let Decay::OneCycle(OneCycle { cycle_momentum: true, max_momentum, .. }) = self.schedule.decay else {
+            return Ok(());
+        };
+        ensure!(
+            self.optimizer.with_momentum(max_momentum).is_ok(),
+            "FitConfig: one_cycle moves the optimizer's momentum, and it has none; give it one above 0, or set \
+             cycle_momentum = false, got {:?}",
+            self.optimizer
+        );
         Ok(())
     }
 }
@@ -150,6 +186,8 @@ pub enum Norms {
     /// Mean and variance of the batch, which the running ones take in.
     #[default]
     Batch,
+    /// Mean and variance of the batches of all ranks together: where the part of each is small. On the CPU.
+    Synchronised,
     /// The running mean and variance they came with, as in evaluation: for pretrained networks and small batches.
     Running,
 }
@@ -181,6 +219,7 @@ pub enum Cadence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optim::{Adagrad, AdamW, RmsProp, Sgd};
 
     #[test]
     fn values_out_of_range_are_named() {
@@ -210,6 +249,26 @@ mod tests {
             assert!(error.contains(says), "{says:?} not in {error}");
         }
         assert!(good.check().is_ok());
+    }
+
+    #[test]
+    fn momentum_moves_only_where_there_is_one() {
+        let cycle = |cycle| Schedule { decay: Decay::OneCycle(cycle), ..Schedule::default() };
+        let still = cycle(OneCycle { cycle_momentum: false, ..OneCycle::default() });
+        let moving = cycle(OneCycle::default());
+        let none = [Rule::default(), Rule::Adagrad(Adagrad::default()), Rule::RmsProp(RmsProp::default())];
+        let some = [
+            Rule::Sgd(Sgd { momentum: 0.9, ..Sgd::default() }),
+            Rule::RmsProp(RmsProp { momentum: 0.9, ..RmsProp::default() }),
+            Rule::AdamW(AdamW::default()),
+        ];
+        let check = |optimizer, schedule| FitConfig { optimizer, schedule, ..FitConfig::default() }.check();
+        for rule in none {
+            assert!(check(rule, still).is_ok());
+            let error = check(rule, moving).expect_err("nothing to move").to_string();
+            assert!(error.contains("one_cycle moves the optimizer's momentum, and it has none"), "{error}");
+        }
+        assert!(some.into_iter().all(|rule| check(rule, moving).is_ok()));
     }
 
     #[test]

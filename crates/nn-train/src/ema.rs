@@ -12,6 +12,25 @@ use crate::optim::lerp;
 
 /// The exponential moving average of parameters: `m ← m + (1 − decay) · (w − m)`, from the weights after the first step
 /// on. Buffers, such as the statistics of batch norms, have no mean: they are the model's own.
+///
+/// [`FitConfig::ema`](crate::FitConfig) makes the loop keep one. In a loop of one's own:
+///
+/// ```
+/// # use candle_core::{DType, Device};
+/// # use nn_core::ParamStore;
+/// use nn_train::Ema;
+///
+/// let store = ParamStore::new(0);
+/// let layer = candle_nn::linear(4, 2, store.vb(DType::F32, &Device::Cpu))?;
+/// let mut ema = Ema::new(&store, 0.999)?;
+/// // after every step of the optimiser:
+/// ema.update()?;
+/// // to evaluate the mean, and go on with the weights:
+/// ema.swap()?;
+/// ema.swap()?;
+/// # let _ = layer;
+/// # candle_core::Result::Ok(())
+/// ```
 #[derive(Debug)]
 pub struct Ema {
     decay: f64,

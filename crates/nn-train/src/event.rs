@@ -109,6 +109,9 @@ pub struct Step {
     pub loss: f64,
     /// Learning rate of this step.
     pub lr: f64,
+    /// Momentum of this step, where the schedule moves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<f64>,
     /// Norm of the gradients before clipping, where they are clipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grad_norm: Option<f64>,

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use candle_core::Var;
 use candle_core::backprop::GradStore;
-use nn_core::{Ctx, ensure};
+use nn_core::{Ctx, ensure, no_grad, ops};
 
 use crate::anomaly::Anomaly;
 use crate::checkpoint::State;
@@ -17,12 +18,14 @@ use crate::event::{Event, Setting, Step};
 use crate::gradients::Gradients;
 use crate::judge::Findings;
 use crate::metrics::{Evaluation, Metrics, Outcome};
+use crate::optim::Pace;
 use crate::summary::{Ended, Summary};
 use crate::trainer::Trainer;
 
 /// Trains until all epochs are over, [`Stop`](crate::Stop) says so, or `progress` answers [`ControlFlow::Break`].
 ///
-/// `forward` makes an [`Outcome`] of a batch, in training and in evaluation; which of the two is in the context.
+/// `forward` makes an [`Outcome`] of a batch, in training and in evaluation; which of the two is in the context. In evaluation it
+/// is called without gradients ([`no_grad`]).
 /// Layers whose parameters are frozen ([`nn_core::Freeze`]) stay in evaluation ([`Trainer::still_layers`]).
 /// The best weights are those with the best figures on `eval`: what they are worth is for [`test`](crate::test()) to say.
 /// `progress` hears what happens. It is asked after every step and every batch of an evaluation whether to go on;
@@ -77,18 +80,18 @@ fn run<D: Dataset, E: Dataset<Batch = D::Batch>>(
                 }
                 continue;
             }
-            let lr = trainer.rate();
+            let pace = trainer.pace();
             let gathered = gather(trainer, &mut batches, &still, &mut forward);
             let mut gathered = trainer.pool(gathered, &still)?;
             if trainer.state.step == 1 {
                 trainer.audit(&gathered.grads)?;
             }
             let grad_norm = trainer.clip(&mut gathered.grads)?;
-            trainer.optimizer.step(&gathered.grads, lr)?;
+            trainer.optimizer.step(&gathered.grads, pace)?;
             trainer.ema.as_mut().map_or(Ok(()), crate::Ema::update)?;
 
             let event =
-                Event::Step(Step { grad_norm, ..stepped(&mut trainer.state, &gathered, lr, &mut clock) });
+                Event::Step(Step { grad_norm, ..stepped(&mut trainer.state, &gathered, pace, &mut clock) });
             if trainer.state.step == 1 || trainer.state.step.is_multiple_of(trainer.config.log_every) {
                 trainer.log(&event)?;
             }
@@ -120,26 +123,49 @@ pub(crate) fn gather<B: Send + 'static>(
 ) -> Result<Gathered, TrainError> {
     trainer.state.step += 1;
     let (mut gradients, mut metrics) = (Gradients::default(), Metrics::default());
+    let peers = trainer.peers();
     let left = trainer.state.batches_per_epoch - trainer.state.batch;
     for _ in 0..trainer.config.accumulate.min(left) {
         let draw = trainer.draw();
         trainer.state.batch += 1;
         let Some(batch) = batches.next().transpose()? else { continue };
         let ctx = Ctx::train(trainer.config.seed).step(draw).freezing(still);
-        let outcome = forward(&batch, &ctx)?;
+        let together = peers.as_ref().map_or(ctx, |peers| ctx.synchronised(peers));
+        let outcome = trainer.config.activations.keep(|| forward(&batch, &together))?;
         let value = outcome.loss_value()?;
         if !value.is_finite() {
-            let anomaly = Anomaly::find(&trainer.store, &ctx, |ctx| forward(&batch, ctx).map(drop))?;
-            return Err(trainer.diverged(value, Some(anomaly)));
+            let anomaly = Anomaly::find(&trainer.store, &ctx, |ctx| forward(&batch, ctx).map(drop));
+            let anomaly = match peers {
+                // Alone, norms have other statistics, if they have any: what comes of that may be no culprit.
+                Some(_) => anomaly.ok().filter(|anomaly| *anomaly != Anomaly::Loss),
+                None => Some(anomaly?),
+            };
+            return Err(trainer.diverged(value, anomaly));
         }
         metrics.add(&outcome)?;
-        gradients.add(
-            nn_core::backward(outcome.loss())?,
-            outcome.examples(),
-            trainer.optimizer.parameters(),
-        )?;
+        let parameters = trainer.optimizer.parameters();
+        let grads = match peers {
+            Some(_) => of_all(&outcome, parameters)?,
+            None => nn_core::backward(outcome.loss())?,
+        };
+        gradients.add(grads, outcome.weight(), parameters)?;
     }
     Ok(Gathered { grads: gradients.mean().unwrap_or_default(), metrics })
+}
+
+/// The gradients of the losses of all ranks, where norms join them, by way of this rank's examples: of each loss by its weight,
+/// and then over this one's, by which they will be multiplied.
+fn of_all(outcome: &Outcome, parameters: &[(String, Var)]) -> candle_core::Result<GradStore> {
+    let weight = outcome.weight();
+    let mut grads = nn_core::backward(&ops::scale(outcome.loss(), weight)?)?;
+    if weight > 0.0 {
+        for (_, var) in parameters {
+            if let Some(grad) = grads.remove(var) {
+                grads.insert(var, ops::scale(&grad, 1.0 / weight)?);
+            }
+        }
+    }
+    Ok(grads)
 }
 
 /// A pass with the weights and, if there is one, with their running mean.
@@ -159,7 +185,7 @@ fn evaluate_all<D: Dataset>(
     Ok(means.map(|means| Findings { weights, ema: Some(means) }))
 }
 
-/// A pass over a data set in evaluation mode, the loader's shard of it; `None` if `progress` answered [`ControlFlow::Break`].
+/// A pass over a data set in evaluation mode, without gradients ([`no_grad`]), the loader's shard of it; `None` if `progress` answered [`ControlFlow::Break`].
 ///
 /// # Errors
 /// What `forward` and the data say.
@@ -171,7 +197,7 @@ pub fn evaluate<D: Dataset>(
     let batches = data.batches_per_epoch() as u64;
     let mut evaluation = Evaluation::default();
     for (n, batch) in data.epoch(0).enumerate() {
-        evaluation.add_from(data.places(n).start, &forward(&batch?, &Ctx::eval())?)?;
+        evaluation.add_from(data.places(n).start, &no_grad(|| forward(&batch?, &Ctx::eval()))?)?;
         if progress(&Event::Evaluating { batch: n as u64 + 1, batches }).is_break() {
             return Ok(None);
         }
@@ -249,7 +275,8 @@ fn check_shards(own: Shard, loaders: [Shard; 2]) -> candle_core::Result<()> {
 }
 
 /// Counts a step that was taken.
-fn stepped(state: &mut State, gathered: &Gathered, lr: f64, clock: &mut Clock) -> Step {
+fn stepped(state: &mut State, gathered: &Gathered, pace: Pace, clock: &mut Clock) -> Step {
+    let Pace { lr, momentum } = pace;
     let examples = gathered.metrics.examples();
     state.lr = lr;
     state.train += gathered.metrics;
@@ -265,6 +292,7 @@ fn stepped(state: &mut State, gathered: &Gathered, lr: f64, clock: &mut Clock) -
         batch: state.batch,
         loss: gathered.metrics.figures().loss,
         lr,
+        momentum,
         grad_norm: None,
         so_far: state.train.figures(),
         examples_per_second: clock.examples as f64 / clock.seconds.max(1e-9),

@@ -3,11 +3,11 @@
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Var};
 
-/// The mean of the gradients of batches, weighted by how many examples each has.
+/// The mean of the gradients of batches, by the weight of each: over how much its loss is the mean.
 #[derive(Default)]
 pub(crate) struct Gradients {
     mean: Option<GradStore>,
-    examples: usize,
+    weight: f64,
 }
 
 impl Gradients {
@@ -15,15 +15,15 @@ impl Gradients {
     pub(crate) fn add(
         &mut self,
         mut grads: GradStore,
-        examples: usize,
+        weight: f64,
         parameters: &[(String, Var)],
     ) -> Result<()> {
-        self.examples += examples;
+        self.weight += weight;
         let Some(mean) = &mut self.mean else {
             self.mean = Some(grads);
             return Ok(());
         };
-        let share = examples as f64 / self.examples.max(1) as f64;
+        let share = if self.weight > 0.0 { weight / self.weight } else { 0.0 };
         for (_, var) in parameters {
             // A parameter that a batch does not use has a gradient of 0 there.
             let new = match (mean.remove(var), grads.remove(var)) {
@@ -50,14 +50,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_count_by_their_examples_and_what_is_not_used_is_zero() -> Result<()> {
+    fn batches_count_by_their_weights_and_what_is_not_used_is_zero() -> Result<()> {
         let var = || Var::from_tensor(&Tensor::new(&[1f64, 2.0], &Device::Cpu)?);
         let (a, b) = (var()?, var()?);
         let named = [("a".to_owned(), a.clone()), ("b".to_owned(), b.clone())];
         let mut gradients = Gradients::default();
         assert!(Gradients::default().mean().is_none());
-        gradients.add((a.as_tensor() * 4.0)?.sum_all()?.backward()?, 3, &named)?;
-        gradients.add(((a.as_tensor() * 8.0)? + b.as_tensor())?.sum_all()?.backward()?, 1, &named)?;
+        gradients.add((a.as_tensor() * 4.0)?.sum_all()?.backward()?, 3.0, &named)?;
+        gradients.add(((a.as_tensor() * 8.0)? + b.as_tensor())?.sum_all()?.backward()?, 1.0, &named)?;
         let mean = gradients.mean().expect("two batches");
         assert_eq!(mean.get(&a).expect("a's").to_vec1::<f64>()?, [5.0, 5.0]);
         assert_eq!(mean.get(&b).expect("b's").to_vec1::<f64>()?, [0.25, 0.25]);

@@ -61,7 +61,7 @@ pub use fit::{evaluate, fit};
 pub use lr_find::{LrCurve, LrPoint, LrRange, LrSuggestion, lr_find};
 pub use metrics::{Counts, Evaluation, Figures, Measure, Metrics, Outcome};
 pub use optim::{
-    Adadelta, Adagrad, Adam, AdamW, Lamb, Lion, NAdam, Optimizer, RAdam, RmsProp, Rule, Scale, Sgd,
+    Adadelta, Adagrad, Adam, AdamW, Lamb, Lion, NAdam, Optimizer, Pace, RAdam, RmsProp, Rule, Scale, Sgd,
 };
 pub use overfit::{Overfit, overfit};
 #[cfg(feature = "mpi")]

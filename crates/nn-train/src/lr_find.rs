@@ -107,6 +107,27 @@ impl LrCurve {
 ///
 /// Accumulation and clipping are as the trainer's settings say.
 ///
+/// ```
+/// # use std::ops::ControlFlow::Continue;
+/// # use candle_core::{DType, Device, Tensor};
+/// # use candle_nn::{Module, linear};
+/// # use nn_core::{ParamStore, Random};
+/// use nn_train::data::{Loader, LoaderConfig, TensorSet};
+/// use nn_train::{FitConfig, LrRange, Outcome, Trainer, lr_find};
+///
+/// let (inputs, targets) = (Tensor::rand(0f32, 1.0, (64, 4), &Device::Cpu)?, Tensor::zeros(64, DType::U32, &Device::Cpu)?);
+/// let train = Loader::new(TensorSet::new(inputs, targets)?.into(), LoaderConfig::default(), Random::new(0))?;
+/// let store = ParamStore::new(0);
+/// let model = linear(4, 2, store.vb(DType::F32, &Device::Cpu))?;
+/// let mut trainer = Trainer::new(&store, FitConfig::default())?;
+/// let curve = lr_find(&mut trainer, &train, LrRange::default(), |_| Continue(()), |batch, _| {
+///     Outcome::classification(&model.forward(&batch.inputs)?, &batch.targets)
+/// })?;
+/// let rate = curve.suggestion().map(|found| found.steepest);
+/// assert!(rate.is_some());
+/// # Ok::<(), nn_train::TrainError>(())
+/// ```
+///
 /// # Errors
 /// If the range is none, there is nothing to train on, or the trainer keeps its run in a folder; what `forward` and the data
 /// say.
@@ -128,6 +149,7 @@ pub fn lr_find<D: Dataset>(
 
 fn check<D: Dataset>(trainer: &Trainer, train: &Loader<D>) -> candle_core::Result<()> {
     ensure!(trainer.path().is_none(), "lr_find: a run in a folder is no place to try rates in");
+    ensure!(trainer.shard().of == 1, "lr_find: rates are tried by one process, got {:?}", trainer.shard());
     ensure!(!train.data().is_empty(), "lr_find: there must be an example to train on, got 0");
     Ok(())
 }

@@ -54,7 +54,7 @@ pub fn overfit<D: Dataset>(
     let mut found: Option<Overfit> = None;
     for step in 0..steps {
         let ctx = Ctx::train(trainer.config.seed).step(step).freezing(&still);
-        let outcome = forward(&batch, &ctx)?;
+        let outcome = trainer.config.activations.keep(|| forward(&batch, &ctx))?;
         let mut metrics = Metrics::default();
         metrics.add(&outcome)?;
         let figures = metrics.figures();

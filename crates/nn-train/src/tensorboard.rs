@@ -46,9 +46,10 @@ impl Board {
 
     fn scalars(&mut self, event: &Event) -> Vec<(String, f64)> {
         match event {
-            Event::Step(Step { step, loss, lr, grad_norm, examples_per_second, .. }) => {
+            Event::Step(Step { step, loss, lr, momentum, grad_norm, examples_per_second, .. }) => {
                 self.step = *step;
                 let mut scalars = vec![("step/loss", *loss), ("step/learning_rate", *lr)];
+                scalars.extend(momentum.map(|momentum| ("step/momentum", momentum)));
                 scalars.extend(grad_norm.map(|norm| ("step/gradient_norm", norm)));
                 scalars.push(("step/examples_per_second", *examples_per_second));
                 scalars.into_iter().map(|(tag, value)| (tag.to_owned(), value)).collect()
@@ -183,6 +184,7 @@ mod tests {
             batch: 300,
             loss: 1.5,
             lr: 0.125,
+            momentum: None,
             grad_norm: Some(3.0),
             so_far: train,
             examples_per_second: 1000.0,

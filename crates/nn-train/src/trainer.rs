@@ -15,7 +15,7 @@ use crate::error::{TrainError, bare};
 use crate::event::Event;
 use crate::kept;
 use crate::metrics::Figures;
-use crate::optim::{Optimizer, Scale};
+use crate::optim::{Optimizer, Pace, Scale};
 use crate::ranks::Team;
 use crate::report;
 use crate::run::{self, Begin, Run};
@@ -105,6 +105,32 @@ impl Trainer {
     }
 
     /// Goes on with the run in the folder at `path`, from its last checkpoint.
+    ///
+    /// ```
+    /// # use std::ops::ControlFlow::{Break, Continue};
+    /// # use candle_core::{DType, Device, Tensor};
+    /// # use candle_nn::{Module, linear};
+    /// # use nn_core::{Ctx, ParamStore, Random};
+    /// # use nn_train::data::{Batch, Loader, LoaderConfig, TensorSet};
+    /// # use nn_train::{FitConfig, Outcome, TrainError, Trainer, fit, run::Begin};
+    /// # let (inputs, targets) = (Tensor::rand(0f32, 1.0, (64, 4), &Device::Cpu)?, Tensor::zeros(64, DType::U32, &Device::Cpu)?);
+    /// # let config = LoaderConfig { batch_size: 64, ..LoaderConfig::default() };
+    /// # let data = Loader::new(TensorSet::new(inputs, targets)?.into(), config, Random::new(0))?;
+    /// # let folder = tempfile::tempdir().map_err(candle_core::Error::wrap)?;
+    /// # let path = folder.path().join("run");
+    /// let train = |go_on: bool| -> Result<u64, TrainError> {
+    ///     let store = ParamStore::new(0);
+    ///     let model = linear(4, 2, store.vb(DType::F32, &Device::Cpu))?;
+    ///     let mut trainer = Trainer::new(&store, FitConfig::default())?;
+    ///     // The same program begins a run and goes on with one.
+    ///     if path.exists() { trainer.resume(&path)? } else { trainer.create(&path, Begin::default())? }
+    ///     let forward = |batch: &Batch, _: &Ctx<'_>| Outcome::classification(&model.forward(&batch.inputs)?, &batch.targets);
+    ///     fit(&mut trainer, &data, &data, |_| if go_on { Continue(()) } else { Break(()) }, forward)?;
+    ///     Ok(trainer.steps())
+    /// };
+    /// assert_eq!((train(false)?, train(true)?), (1, 10)); // interrupted after its first step; finished
+    /// # Ok::<(), TrainError>(())
+    /// ```
     ///
     /// # Errors
     /// If the folder holds no run, another process trains in it, or its checkpoint is damaged or belongs to another
@@ -214,9 +240,13 @@ impl Trainer {
         self.state.step
     }
 
-    /// The learning rate of the next step.
-    pub(crate) fn rate(&self) -> f64 {
-        self.config.schedule.after(&self.state.watched, self.state.step, self.length())
+    /// Learning rate and momentum of the next step.
+    pub(crate) fn pace(&self) -> Pace {
+        let (schedule, step, length) = (&self.config.schedule, self.state.step, self.length());
+        Pace {
+            lr: schedule.after(&self.state.watched, step, length),
+            momentum: schedule.momentum(step, length),
+        }
     }
 
     /// How long the run is, once the loop has begun.

@@ -34,10 +34,7 @@ pub(crate) struct Args {
     /// Threads that make batches of photos, and torchvision's processes [default: the cores]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     workers: Option<u32>,
-    /// Beside what to measure photos
-    #[arg(long, value_enum, default_value = "torchvision")]
-    vs: Peer,
-    /// A Python with torch and torchvision
+    /// A Python with torch and torchvision: photos are then read by torchvision too
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
     /// Also write the report to this file as JSON
@@ -51,11 +48,6 @@ enum Of {
     Photos,
     /// An epoch of LeNet-5
     Mnist,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Peer {
-    Torchvision,
 }
 
 /// Pixels of a photo's sides.
@@ -91,7 +83,6 @@ struct Report {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let Peer::Torchvision = args.vs;
     let workers = args.workers.map_or_else(candle_core::utils::get_num_threads, |n| n as usize);
     let mut report = Report { rounds: args.rounds, workers, torchvision: None, rows: Vec::new() };
     for of in &args.of {

@@ -31,8 +31,8 @@ pub(crate) struct Board {
     pub(super) value: Curve,
     pub(super) eval_value: Curve,
     pub(super) rate: Curve,
-    /// A line an evaluation; whether it was the best.
-    pub(super) rows: Vec<(String, bool)>,
+    /// A line for each of the last evaluations; whether it was the best.
+    pub(super) rows: VecDeque<(String, bool)>,
     pub(super) messages: VecDeque<String>,
     /// Resident bytes of the process, where the system tells.
     pub(super) memory: Option<u64>,
@@ -47,6 +47,10 @@ pub(super) enum Phase {
 
 /// Messages that are kept.
 const MESSAGES: usize = 16;
+
+/// Evaluations that are kept: more than a terminal has lines. All of this is copied for each drawing, lest a slow
+/// terminal hold up the training.
+const ROWS: usize = 256;
 
 impl Board {
     pub(super) fn new(scope: Scope, title: String, place: String) -> Self {
@@ -64,7 +68,7 @@ impl Board {
             value: Curve::default(),
             eval_value: Curve::default(),
             rate: Curve::default(),
-            rows: Vec::new(),
+            rows: VecDeque::new(),
             messages: VecDeque::new(),
             memory: None,
         }
@@ -91,12 +95,12 @@ impl Board {
             Event::Evaluated(evaluated) => {
                 let Evaluated { epoch, batch, eval, best, .. } = evaluated;
                 self.evaluated(self.scope.place(*epoch, *batch), eval, None);
-                self.rows.push((between(evaluated, &self.scope), *best));
+                self.line(between(evaluated, &self.scope), *best);
             }
             Event::Epoch(epoch) => {
                 let Epoch { train, eval, best, .. } = epoch;
                 self.evaluated(epoch.epoch as f64, eval, Some(train));
-                self.rows.push((row(epoch, &self.scope), *best));
+                self.line(row(epoch, &self.scope), *best);
             }
             Event::Checkpointed { step } => {
                 self.phase = Phase::Training;
@@ -115,6 +119,13 @@ impl Board {
             self.messages.remove(at);
         }
         self.messages.push_back(message);
+    }
+
+    fn line(&mut self, row: String, best: bool) {
+        if self.rows.len() == ROWS {
+            self.rows.pop_front();
+        }
+        self.rows.push_back((row, best));
     }
 
     pub(super) fn elapsed(&self) -> Duration {

@@ -188,9 +188,8 @@ fn draw_figures(frame: &mut Frame<'_>, area: Rect, board: &Board) {
 fn draw_rows(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let room = usize::from(area.height.saturating_sub(1));
     let text = |line: &str| line.strip_prefix("  ").unwrap_or(line).to_owned();
-    let shown = &board.rows[board.rows.len().saturating_sub(room)..];
     let heading = Line::styled(text(&head(&board.scope)), QUIET);
-    let rows = shown.iter().map(|(row, best)| {
+    let rows = board.rows.iter().skip(board.rows.len().saturating_sub(room)).map(|(row, best)| {
         let style = if *best { Style::new().fg(Color::Green) } else { Style::new() };
         Line::styled(text(row), style)
     });
@@ -227,6 +226,7 @@ mod tests {
             batch: (n - 1) % 10 + 1,
             loss: 2.3 * share,
             lr: 0.01,
+            momentum: None,
             grad_norm: Some(1.5),
             so_far: Figures::new(2.3 * share).with(Measure::Accuracy, 1.0 - 0.9 * share),
             examples_per_second: 500.0,

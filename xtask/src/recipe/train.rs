@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use nn_core::ops::CrossEntropy;
-use nn_core::{Ctx, Mode};
+use nn_core::{Activations, Ctx, Mode};
 use nn_train::{Cadence, FitConfig, Norms, Stop, Viewer};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,8 @@ pub(crate) struct Train {
     /// What the optimiser's weight decay is for.
     pub(crate) decay: Decay,
     pub(crate) norms: Norms,
+    /// How small a forward pass keeps what the backward pass reads.
+    pub(crate) activations: Activations,
     /// Parameters that may be without a gradient in the first step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) unused: Vec<Pattern>,
@@ -130,6 +132,7 @@ impl Default for Train {
             backbone_lr: 1.0,
             decay: Decay::All,
             norms: Norms::Batch,
+            activations: Activations::Whole,
             unused: Vec::new(),
             scale: Vec::new(),
         }

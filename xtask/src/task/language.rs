@@ -183,7 +183,8 @@ impl Task for Language {
         let (windows, steps, count) = logits.dims3()?;
         let targets = batch.targets.to_device(&self.device)?.flatten_all()?; // [B · T]
         let logits = reshape(&logits, (windows * steps, count))?;
-        Outcome::new(cross_entropy(&logits, &targets, Reduction::Mean)?, windows)
+        let loss = cross_entropy(&logits, &targets, Reduction::Mean)?;
+        Outcome::new(loss, windows)?.averaged_over((windows * steps) as f64)
     }
 
     /// Texts of its own, more and more daring.

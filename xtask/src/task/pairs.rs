@@ -11,6 +11,7 @@ use nn_sequence::{
     Directions, Ending, NormPlace, Positions, Score, Seq2Seq, Seq2SeqConfig, Start, TransformerConfig,
     TransformerSeq2Seq, TransformerSeq2SeqConfig,
 };
+use nn_train::Outcome;
 use nn_train::data::{Dataset, Padded, by_length};
 use serde::{Deserialize, Serialize};
 
@@ -220,7 +221,7 @@ pub(crate) enum Search {
 
 impl Pairing {
     /// The mean cross-entropy over target tokens, in nats.
-    pub(crate) fn loss(&self, batch: &PairBatch, ctx: &Ctx<'_>) -> candle_core::Result<Tensor> {
+    pub(crate) fn outcome(&self, batch: &PairBatch, ctx: &Ctx<'_>) -> candle_core::Result<Outcome> {
         let source = batch.source.tokens.to_device(&self.device)?;
         let [given, wanted] = [&batch.given, &batch.wanted].map(|t| t.to_device(&self.device));
         let (lengths, given) = (batch.source.lengths.as_slice(), given?);
@@ -233,7 +234,8 @@ impl Pairing {
         let label_smoothing = if ctx.mode() == Mode::Train { self.label_smoothing } else { 0.0 };
         let options =
             CrossEntropy { ignore_index: PADDING.into(), label_smoothing, ..CrossEntropy::default() };
-        cross_entropy(&reshape(&logits, (b * t, v))?, &wanted?.flatten_all()?, options)
+        let loss = cross_entropy(&reshape(&logits, (b * t, v))?, &wanted?.flatten_all()?, options)?;
+        Outcome::new(loss, b)?.averaged_over(batch.tokens() as f64)
     }
 
     /// What becomes of source texts: tokens without the first and the last.
@@ -294,6 +296,13 @@ pub(crate) struct PairBatch {
     wanted: Tensor,
     /// The targets as they are.
     pub(crate) targets: Vec<Vec<u32>>,
+}
+
+impl PairBatch {
+    /// Tokens that are foretold: those of the targets, and the end of each.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.targets.iter().map(|target| target.len() as u64 + 1).sum()
+    }
 }
 
 impl Dataset for PairSet {

@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 use nn_core::{Ctx, Layer, ParamStore, Random};
 use nn_train::augment::{Augment, Mix};
 use nn_train::data::{Batch, Dataset, Example, Part, Prepared, Target};
+use nn_train::metrics::Verdict;
 use nn_train::report::{Illustrations, Sample, Scene};
 use nn_train::{Evaluation, Outcome, Trainer};
 
@@ -104,19 +105,17 @@ impl Task for Pictures {
         self.model().outcome(batch, ctx, Train::cross_entropy(self.label_smoothing, ctx))
     }
 
-    /// The pictures it gets wrong, and a few scenes.
+    /// The pictures it gets wrong, those it is surest of, and a few scenes.
     fn illustrate(&self, test: &Prepared, evaluation: &Evaluation) -> Result<Illustrations> {
-        let mut mistakes = Vec::new();
-        for mistake in evaluation.mistakes() {
-            let image = test.example(mistake.index, Random::new(0))?.image;
-            mistakes.push(Sample {
-                pixels: Tensor::from_slice(image.pixels(), &image.size()[..], &Device::Cpu)?,
-                target: mistake.target,
-                predicted: mistake.predicted,
-                confidence: mistake.confidence,
-            });
-        }
-        Ok(Illustrations { mistakes, scenes: self.scenes(test)?, ..Illustrations::default() })
+        let sample = |verdict: &Verdict| -> Result<Sample> {
+            let &Verdict { index, target, predicted, confidence } = verdict;
+            let image = test.example(index, Random::new(0))?.image;
+            let pixels = Tensor::from_slice(image.pixels(), &image.size()[..], &Device::Cpu)?;
+            Ok(Sample { pixels, target, predicted, confidence })
+        };
+        let samples = |verdicts: &[Verdict]| verdicts.iter().map(sample).collect::<Result<_>>();
+        let (mistakes, best) = (samples(evaluation.mistakes())?, samples(&evaluation.best())?);
+        Ok(Illustrations { mistakes, best, scenes: self.scenes(test)?, ..Illustrations::default() })
     }
 
     fn predict(args: &predict::Args) -> Result<()> {

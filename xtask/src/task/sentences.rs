@@ -11,6 +11,7 @@ use nn_core::{Ctx, ParamStore, Random, ops};
 use nn_sequence::text::{Special, Units, Vocabulary, VocabularyConfig};
 use nn_sequence::{SequenceClassifier, SequenceClassifierConfig, TransformerClassifier};
 use nn_train::data::{Dataset, Encoding, LabelledBatch, LabelledSequences, Padded, Part, split_by_class};
+use nn_train::metrics::Verdict;
 use nn_train::report::{Content, Illustrations, Panel};
 use nn_train::{Evaluation, Outcome};
 use serde::{Deserialize, Serialize};
@@ -200,20 +201,27 @@ impl Task for Sentences {
         Some(set.sequences.labels().to_vec())
     }
 
-    /// The sentences it gets wrong with the most confidence.
+    /// The sentences it gets wrong with the most confidence, and those it gets right.
     fn illustrate(&self, test: &SentenceSet, evaluation: &Evaluation) -> Result<Illustrations> {
         let class = |index: usize| self.known.classes.get(index).cloned().unwrap_or_default();
-        let row = |mistake: &nn_train::metrics::Mistake| {
+        let row = |verdict: &Verdict| {
             vec![
-                class(mistake.target),
-                format!("{}, {:.1} % sure", class(mistake.predicted), 100.0 * mistake.confidence),
-                test.texts.get(mistake.index).cloned().unwrap_or_default(),
+                class(verdict.target),
+                class(verdict.predicted),
+                format!("{:.1}\u{a0}%", 100.0 * verdict.confidence),
+                test.texts.get(verdict.index).cloned().unwrap_or_default(),
             ]
         };
-        let head = ["is", "taken for", "sentence"].map(str::to_owned).to_vec();
-        let rows: Vec<_> = evaluation.mistakes().iter().map(row).collect();
-        let panel = Panel { title: "Worst mistakes".to_owned(), content: Content::Table { head, rows } };
-        let panels = if evaluation.mistakes().is_empty() { Vec::new() } else { vec![panel] };
+        let panel = |title: &str, verdicts: &[Verdict]| {
+            let head = ["is", "taken for", "sure", "sentence"].map(str::to_owned).to_vec();
+            let content = Content::Table { head, rows: verdicts.iter().map(row).collect() };
+            (!verdicts.is_empty()).then(|| Panel { title: title.to_owned(), content })
+        };
+        let panels = [
+            panel("Worst mistakes", evaluation.mistakes()),
+            panel("Right, and the surest", &evaluation.best()),
+        ];
+        let panels = panels.into_iter().flatten().collect();
         Ok(Illustrations { panels, ..Illustrations::default() })
     }
 

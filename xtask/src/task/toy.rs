@@ -161,7 +161,7 @@ impl Task for Toy {
 
     /// The cross-entropy, and in an evaluation which sequences are right from beginning to end.
     fn outcome(&self, batch: &PairBatch, ctx: &Ctx<'_>) -> candle_core::Result<Outcome> {
-        let outcome = Outcome::new(self.network.loss(batch, ctx)?, batch.targets.len())?;
+        let outcome = self.network.outcome(batch, ctx)?;
         if ctx.mode() == Mode::Train {
             return Ok(outcome);
         }

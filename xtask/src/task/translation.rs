@@ -192,11 +192,11 @@ impl Task for Translation {
     /// The cross-entropy, and in an evaluation BLEU in lower case.
     fn outcome(&self, batch: &TranslationBatch, ctx: &Ctx<'_>) -> candle_core::Result<Outcome> {
         let pairs = &batch.pairs;
-        let outcome = Outcome::new(self.network.loss(pairs, ctx)?, pairs.targets.len())?;
+        let outcome = self.network.outcome(pairs, ctx)?;
         if ctx.mode() == Mode::Train {
             return Ok(outcome);
         }
-        let tokens = pairs.targets.iter().map(|target| target.len() as u64 + 1).sum();
+        let tokens = pairs.tokens();
         let negative_log = outcome.loss_value()? * tokens as f64;
         let answers = self.network.answer(&pairs.source, self.longest, self.search)?;
         let mut bleu = Bleu::default();

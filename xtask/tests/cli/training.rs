@@ -77,6 +77,17 @@ fn a_schedule_is_drawn_without_data() {
     let rates: Vec<f64> =
         points.as_array().expect("points").iter().filter_map(|point| point["lr"].as_f64()).collect();
     assert!((rates[0] - 1e-3 / 25.0).abs() < 1e-9 && rates.iter().any(|rate| (rate - 1e-3).abs() < 1e-6));
+    let momenta: Vec<f64> =
+        points.as_array().expect("points").iter().filter_map(|p| p["momentum"].as_f64()).collect();
+    assert!(
+        momenta.len() == rates.len() && momenta[0] == 0.95 && momenta.iter().any(|m| (m - 0.85).abs() < 1e-4)
+    );
+    let shown = call(dir.path(), &format!("{words} {kinds} --output both.svg")).ok().stdout;
+    assert!(shown.contains("from 0.950 down to 0.850") && shown.contains("    0.950 │"), "{shown}");
+    let svg = fs::read_to_string(dir.path().join("both.svg")).expect("a picture");
+    assert!(svg.contains("Learning rate and momentum of") && svg.contains(">momentum</text>"));
+    call(dir.path(), "schedule lenet5 --set schedule.warmup=0 --set schedule.decay.kind=one_cycle --set optimizer.momentum=0")
+        .fails(&["one_cycle moves the optimizer's momentum, and it has none", "cycle_momentum = false"]);
     call(dir.path(), &format!("{words} --set schedule.decay.kind=one_cycle")).fails(&["warmup must be 0"]);
     call(dir.path(), &format!("{words} --output rate.png")).fails(&["rate.png", "ends in .svg"]);
 }

@@ -107,7 +107,7 @@ pub fn shift_hue(image: &mut Image, share: f64) -> Result<()> {
 /// Calls `f` with every pixel's red, green and blue.
 pub(super) fn each(image: &mut Image, mut f: impl FnMut([&mut u8; 3])) -> Result<()> {
     let [channels, h, w] = image.size();
-    ensure!(channels == 3, "ColourJitter: a picture must have 3 channels, got {channels}");
+    ensure!(channels == 3, "augment: colours are changed of pictures with 3 channels, got {channels}");
     let (red, rest) = image.pixels_mut().split_at_mut(h * w);
     let (green, blue) = rest.split_at_mut(h * w);
     red.iter_mut().zip(green).zip(blue).for_each(|((r, g), b)| f([r, g, b]));
@@ -214,6 +214,6 @@ mod tests {
         let jitter = ColourJitter { saturation: 0.5, ..ColourJitter::default() };
         let example = Example { image: grey, target: Target::Class(0) };
         let error = jitter.apply(example, Random::new(0)).expect_err("grey").to_string();
-        assert!(error.contains("must have 3 channels, got 1"), "{error}");
+        assert!(error.contains("pictures with 3 channels, got 1"), "{error}");
     }
 }

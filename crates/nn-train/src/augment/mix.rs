@@ -38,6 +38,21 @@ impl Default for Cutmix {
 }
 
 /// How the examples of a batch are mixed. Of two ways one is drawn for each batch; of none a batch stays as it is.
+///
+/// [`Prepared::mixed`](crate::data::Prepared::mixed) does it to the batches of a loader. By hand, to two pictures of one
+/// number each:
+///
+/// ```
+/// use nn_core::Random;
+/// use nn_train::augment::{Mix, Mixing, Mixup};
+///
+/// let mix = Mix { mixup: Some(Mixup { alpha: 0.2 }), cutmix: None };
+/// assert!(matches!(mix.draw([1, 1], Random::new(0)), Some(Mixing::Mean(_))));
+/// let mut pictures = [0.0, 1.0];
+/// let shares = Mixing::Mean(0.75).apply(&mut pictures, [1, 1, 1], &[0, 2], 3)?;
+/// assert_eq!((pictures, shares), ([0.25, 0.75], vec![0.75, 0.0, 0.25, 0.25, 0.0, 0.75]));
+/// # candle_core::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Mix {
     /// Means.

@@ -78,6 +78,23 @@ impl<D: Dataset> Loader<D> {
     /// Draws the examples of an epoch by their weights, as many as there are and each again and again, whatever
     /// [`LoaderConfig::order`] says; [`balanced`](super::balanced) has weights for classes of unlike sizes.
     ///
+    /// ```
+    /// # use candle_core::{Device, Tensor};
+    /// # use nn_core::Random;
+    /// use nn_train::data::{Loader, LoaderConfig, TensorSet, balanced};
+    ///
+    /// let labels: Vec<u32> = (0..1000).map(|i| u32::from(i % 10 == 0)).collect();
+    /// let targets = Tensor::new(&labels[..], &Device::Cpu)?;
+    /// let set = TensorSet::new(targets.clone(), targets)?;
+    /// let loader = Loader::new(set.into(), LoaderConfig::default(), Random::new(0))?.weighted(&balanced(&labels))?;
+    /// let mut ones = 0;
+    /// for batch in loader.epoch(0) {
+    ///     ones += batch?.targets.sum_all()?.to_scalar::<u32>()?;
+    /// }
+    /// assert!((400..600).contains(&ones)); // a tenth of the examples, half of what is drawn
+    /// # candle_core::Result::Ok(())
+    /// ```
+    ///
     /// # Errors
     /// If there is not one weight an example, one is negative or not finite, or none is above 0.
     pub fn weighted(self, weights: &[f64]) -> Result<Self> {

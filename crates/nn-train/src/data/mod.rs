@@ -3,6 +3,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`Dataset`] | what a data set has to offer: its length, and a batch by indices |
+//! | [`TensorSet`] | rows of two tensors |
 //! | [`ImageSet`] | labelled images in memory, normalised when they are batched |
 //! | [`idx`], [`mnist`] | the IDX format, and the data sets that come as four files of it |
 //! | [`cifar`] | CIFAR-10 and CIFAR-100 in their binary form |
@@ -42,6 +43,7 @@ mod series;
 mod shard;
 mod source;
 mod stream;
+mod tensors;
 mod text;
 
 pub use conll::{TaggedSentence, read_conll};
@@ -64,4 +66,5 @@ pub use series::{Scale, WindowBatch, WindowConfig, Windows, chronological};
 pub use shard::Shard;
 pub use source::{Example, Source, Subset, Target, split, split_by_class};
 pub use stream::{Begin, TokenStream};
+pub use tensors::TensorSet;
 pub use text::Encoding;

@@ -1,14 +1,16 @@
 //! A pass over a data set in evaluation mode.
 
+use std::cmp::Ordering;
+
 use candle_core::Result;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Decision, Places};
 use super::{Confusion, Figures, Measure, Metrics, Outcome, Ranking};
 
-/// A wrong decision about an example.
+/// A decision about an example.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Mistake {
+pub struct Verdict {
     /// The example's place in the order of evaluation.
     pub index: usize,
     /// What it is.
@@ -24,9 +26,13 @@ pub struct Mistake {
 pub struct Evaluation {
     metrics: Metrics,
     confusion: Option<Confusion>,
+    /// Between how many was decided.
+    classes: usize,
     /// Whether the places of scenes were decided.
     scenes: bool,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<Verdict>,
+    /// Right ones, class after class.
+    best: Vec<Verdict>,
     /// By the scores of class 1, where there are two.
     ranking: Ranking,
 }
@@ -36,6 +42,9 @@ const READABLE: usize = 100;
 
 /// How many mistakes an evaluation remembers.
 const MISTAKES: usize = 24;
+
+/// How many right decisions it tells of. They are shared out among the classes: one that is easy would take all.
+const BEST: usize = 12;
 
 impl Evaluation {
     /// Adds the next batch.
@@ -54,9 +63,10 @@ impl Evaluation {
         self.metrics.add(outcome)?;
         let Some(decisions) = outcome.decisions() else { return Ok(()) };
         let classes = decisions.classes();
-        let (confusion, mistakes, ranking) = (&mut self.confusion, &mut self.mistakes, &mut self.ranking);
         self.scenes = matches!(decisions.places(), Places::Scene { .. });
-        if (classes <= READABLE || self.scenes) && confusion.is_none() {
+        let Self { confusion, mistakes, best, ranking, .. } = self;
+        if (classes <= READABLE || matches!(decisions.places(), Places::Scene { .. })) && confusion.is_none()
+        {
             *confusion = Some(Confusion::new(classes));
         }
         decisions.each(|decision, scores| {
@@ -72,13 +82,15 @@ impl Evaluation {
                 let margin = f64::from(positive) - f64::from(negative);
                 if target == 1 { ranking.positive(margin) } else { ranking.negative(margin) }
             }
-            if decisions.places() == Places::One && predicted != target {
+            if decisions.places() == Places::One {
                 let confidence = decision.confidence(scores);
-                mistakes.push(Mistake { index: before + example, target, predicted, confidence });
+                let among = if predicted == target { &mut *best } else { &mut *mistakes };
+                among.push(Verdict { index: before + example, target, predicted, confidence });
             }
             Ok(())
         })?;
-        self.keep_the_worst();
+        self.classes = classes;
+        self.keep_the_ends();
         Ok(())
     }
 
@@ -88,7 +100,7 @@ impl Evaluation {
         self.scenes |= other.scenes;
         self.ranking.join(other.ranking);
         self.mistakes.extend(other.mistakes);
-        self.keep_the_worst();
+        self.best.extend(other.best);
         match (&mut self.confusion, other.confusion) {
             (Some(own), Some(other)) => {
                 let counts = own.counts.iter_mut().flatten().zip(other.counts.into_iter().flatten());
@@ -96,13 +108,21 @@ impl Evaluation {
             }
             (own, other) => *own = own.take().or(other),
         }
+        self.classes = self.classes.max(other.classes);
+        self.keep_the_ends();
         self
     }
 
-    fn keep_the_worst(&mut self) {
-        // Among equals the earlier example stays in front.
-        self.mistakes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.index.cmp(&b.index)));
+    fn keep_the_ends(&mut self) {
+        self.mistakes.sort_by(surest_first);
         self.mistakes.truncate(MISTAKES);
+        self.best.sort_by(|a, b| a.target.cmp(&b.target).then(surest_first(a, b)));
+        let (each, mut class, mut kept) = ((BEST / self.classes.max(1)).max(1), 0, 0);
+        self.best.retain(|verdict| {
+            kept = if verdict.target == class { kept + 1 } else { 1 };
+            class = verdict.target;
+            kept <= each
+        });
     }
 
     /// The means, of scenes with that of intersection over union, of two classes with how well scores tell them apart.
@@ -125,9 +145,24 @@ impl Evaluation {
     }
 
     /// The mistakes made with the most confidence, at most 24, the worst first.
-    pub fn mistakes(&self) -> &[Mistake] {
+    pub fn mistakes(&self) -> &[Verdict] {
         &self.mistakes
     }
+
+    /// Right decisions made with the most confidence, about 12: as many of every class, class after class, or one each of
+    /// those that are the surest.
+    pub fn best(&self) -> Vec<Verdict> {
+        let mut best = self.best.clone();
+        best.sort_by(surest_first);
+        best.truncate(BEST);
+        best.sort_by(|a, b| a.target.cmp(&b.target).then(surest_first(a, b)));
+        best
+    }
+}
+
+/// Among equals the earlier example stays in front.
+fn surest_first(a: &Verdict, b: &Verdict) -> Ordering {
+    b.confidence.total_cmp(&a.confidence).then(a.index.cmp(&b.index))
 }
 
 #[cfg(test)]
@@ -191,6 +226,37 @@ mod tests {
         let sure = 3f64.exp() / (3f64.exp() + 2.0);
         assert!((mistakes[1].confidence - sure).abs() < 1e-12, "{mistakes:?}");
         assert_eq!((evaluation.examples(), evaluation.figures().get(Measure::Accuracy)), (4, Some(0.5)));
+        Ok(())
+    }
+
+    /// Of three classes four each, and of many one each; two halves know what the whole knows.
+    #[test]
+    fn the_best_are_the_surest_of_every_class() -> Result<()> {
+        let sure = |class: usize, score: f32| {
+            let mut row = [0.0; 3];
+            row[class] = score;
+            row
+        };
+        let rows: Vec<[f32; 3]> = (0..8).map(|i| sure(i % 2, [1.0, 2.0, 3.0][i % 3])).collect();
+        let targets: Vec<u32> = (0..8).map(|i| if i == 7 { 2 } else { i % 2 }).collect();
+        let mut whole = Evaluation::default();
+        whole.add(&outcome(&rows, &targets)?)?;
+        let places =
+            |found: &Evaluation| found.best().iter().map(|v| (v.target, v.index)).collect::<Vec<_>>();
+        // The scores of class 0 are 1, 3, 2, 1, of class 1 2, 1, 3; that of the last is a mistake.
+        assert_eq!(places(&whole), [(0, 2), (0, 4), (0, 0), (0, 6), (1, 5), (1, 1), (1, 3)]);
+        let (mut one, mut other) = (Evaluation::default(), Evaluation::default());
+        other.add_from(3, &outcome(&rows[3..], &targets[3..])?)?;
+        one.add(&outcome(&rows[..3], &targets[..3])?)?;
+        assert_eq!(places(&one.join(other)), places(&whole));
+
+        let score = |i: usize| if (i / 20) % 20 == i % 20 { (i / 20) as f32 / 8.0 } else { 0.0 };
+        let scores: Vec<f32> = (0..800).map(score).collect();
+        let targets: Vec<u32> = (0..40).map(|i| i % 20).collect();
+        let logits = Tensor::from_vec(scores, (40, 20), &Device::Cpu)?;
+        let mut many = Evaluation::default();
+        many.add(&Outcome::classification(&logits, &Tensor::new(targets, &Device::Cpu)?)?)?;
+        assert_eq!(places(&many), (8..20).map(|class| (class, 20 + class)).collect::<Vec<_>>());
         Ok(())
     }
 

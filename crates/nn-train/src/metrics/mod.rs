@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`Outcome`] | what a forward pass made of a batch: a loss, decisions, [`Counts`] of what its task is judged by |
 //! | [`Metrics`] | sums over batches |
-//! | [`Evaluation`] | those of a data set, its [`Confusion`] of classes and its worst [`Mistake`]s |
+//! | [`Evaluation`] | those of a data set, its [`Confusion`] of classes and its worst and best [`Verdict`]s |
 //! | [`Figures`] | means: the loss and a number for each [`Measure`] there is |
 //! | [`Bleu`], [`Edits`], [`Found`], [`Likelihood`], [`Ranking`], [`Share`], [`ValueErrors`] | counts, and the measures made of them |
 //! | [`entities`], [`tokens_13a`] | entities in tags, words in a text |
@@ -29,7 +29,7 @@ pub use bleu::{Bleu, Case};
 pub use confusion::{Average, Confusion, PrecisionRecall};
 pub use edits::Edits;
 pub use entities::{Entity, entities, entities_found, found_by_kind};
-pub use evaluation::{Evaluation, Mistake};
+pub use evaluation::{Evaluation, Verdict};
 pub use figures::{Direction, Figures, Measure, Style};
 pub use found::Found;
 pub use outcome::Outcome;

@@ -12,6 +12,7 @@ use super::Counts;
 pub struct Outcome {
     loss: Tensor,
     examples: usize,
+    weight: f64,
     decisions: Option<Decisions>,
     counts: Counts,
 }
@@ -45,7 +46,8 @@ pub(super) struct Decision {
 }
 
 impl Outcome {
-    /// A scalar loss that is the mean over `examples` examples.
+    /// A scalar loss that is the mean over `examples` examples; of one that is the mean over something else tell
+    /// [`Outcome::averaged_over`].
     ///
     /// # Errors
     /// If `loss` is no scalar.
@@ -59,6 +61,7 @@ impl Outcome {
             // An operation of Candle's at the end would send all of the graph its way back.
             loss: reshape(&loss, ())?,
             examples,
+            weight: examples as f64,
             decisions: None,
             counts: Counts::default(),
         })
@@ -79,8 +82,8 @@ impl Outcome {
     /// If the shapes do not fit each other, or the options do not make one number of the batch.
     pub fn classification_with(logits: &Tensor, targets: &Tensor, options: CrossEntropy<'_>) -> Result<Self> {
         let places = if logits.rank() == 2 { Places::One } else { Places::Many };
-        let loss = cross_entropy(logits, targets, options)?;
-        Self::decided(loss, logits, &answers(targets)?, places)
+        let (loss, weight) = averaged(logits, targets, options)?;
+        Self::decided(loss, logits, &answers(targets)?, places)?.averaged_over(weight)
     }
 
     /// Mean cross-entropy of `logits` `[B, C, …]` against the classes of places, `targets` `[B, …]`. Those whose target
@@ -90,7 +93,8 @@ impl Outcome {
     /// If the shapes do not fit each other.
     pub fn segmentation(logits: &Tensor, targets: &Tensor, ignore: u32) -> Result<Self> {
         let options = CrossEntropy { ignore_index: ignore.into(), ..CrossEntropy::default() };
-        Self::decided(cross_entropy(logits, targets, options)?, logits, targets, Places::Scene { ignore })
+        let (loss, weight) = averaged(logits, targets, options)?;
+        Self::decided(loss, logits, targets, Places::Scene { ignore })?.averaged_over(weight)
     }
 
     /// Mean binary cross-entropy of the logits `[B, 1]` of class 1 against class indices `targets` `[B]`, 0 or 1, or against
@@ -128,6 +132,31 @@ impl Outcome {
         Ok(Self { loss: Self::new(loss, self.examples)?.loss, ..self })
     }
 
+    /// The same, of a loss that is the mean over `weight` of something else than examples: tokens, pixels that are known,
+    /// weights of classes. Losses and gradients of several batches, in one step or on several ranks, count by their
+    /// weights: then they are those of one large batch, however long each one's sequences are.
+    ///
+    /// ```
+    /// # use candle_core::{Device, Tensor};
+    /// # use nn_train::{Metrics, Outcome};
+    /// let loss = |mean: f32| Tensor::new(mean, &Device::Cpu);
+    /// let mut metrics = Metrics::default();
+    /// metrics.add(&Outcome::new(loss(1.0)?, 2)?.averaged_over(30.0)?)?; // two sentences of 30 words together
+    /// metrics.add(&Outcome::new(loss(5.0)?, 2)?.averaged_over(10.0)?)?;
+    /// assert_eq!(metrics.figures().loss, 2.0);
+    /// # candle_core::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    /// If `weight` is negative or not finite.
+    pub fn averaged_over(self, weight: f64) -> Result<Self> {
+        ensure!(
+            weight.is_finite() && weight >= 0.0,
+            "Outcome: a loss is the mean over something, got a weight of {weight}"
+        );
+        Ok(Self { weight, ..self })
+    }
+
     fn decided(loss: Tensor, logits: &Tensor, targets: &Tensor, places: Places) -> Result<Self> {
         let (examples, rows) = (logits.dim(0)?, logits.detach());
         let logits = if rows.rank() == 2 { rows.unsqueeze(2)? } else { rows.flatten_from(2)? }; // [B, C, P]
@@ -154,9 +183,14 @@ impl Outcome {
         self.loss.to_dtype(DType::F64)?.to_scalar()
     }
 
-    /// How many examples it is the mean of.
+    /// How many examples the batch has.
     pub fn examples(&self) -> usize {
         self.examples
+    }
+
+    /// Over how much the loss is the mean: over so many examples, unless something else was told.
+    pub fn weight(&self) -> f64 {
+        self.weight
     }
 
     pub(super) fn decisions(&self) -> Option<&Decisions> {
@@ -171,6 +205,31 @@ impl Outcome {
 /// The classes that targets name; of shares `[B, C, …]` the class with the largest.
 fn answers(targets: &Tensor) -> Result<Tensor> {
     if targets.dtype().is_float() { targets.detach().argmax(1) } else { Ok(targets.clone()) }
+}
+
+/// A cross-entropy, and what it is the mean of. A part of a batch in which nothing is known has a loss of 0 that weighs nothing.
+fn averaged(logits: &Tensor, targets: &Tensor, options: CrossEntropy<'_>) -> Result<(Tensor, f64)> {
+    if options.reduction != Reduction::Mean {
+        return Ok((cross_entropy(logits, targets, options)?, logits.dim(0)? as f64));
+    }
+    let weight = counted(logits, targets, options)?;
+    let reduction = if weight == 0.0 { Reduction::Sum } else { Reduction::Mean };
+    Ok((cross_entropy(logits, targets, CrossEntropy { reduction, ..options })?, weight))
+}
+
+/// What a mean cross-entropy is divided by: the number of targets, or what their classes weigh, without those that are
+/// ignored.
+fn counted(logits: &Tensor, targets: &Tensor, options: CrossEntropy<'_>) -> Result<f64> {
+    if targets.dtype().is_float() {
+        return Ok((targets.elem_count() / logits.dim(1)?.max(1)) as f64);
+    }
+    let weights = options.weight.map(|weights| weights.to_dtype(DType::F64)?.to_vec1::<f64>()).transpose()?;
+    let labels: Vec<i64> = targets.to_dtype(DType::I64)?.flatten_all()?.to_vec1()?;
+    let known = labels.into_iter().filter(|&label| label != options.ignore_index);
+    Ok(match weights {
+        Some(weights) => known.filter_map(|label| weights.get(label as usize)).sum(),
+        None => known.count() as f64,
+    })
 }
 
 /// Between fewer classes nobody asks for the best five.
@@ -283,6 +342,36 @@ mod tests {
         let (first, second) = (loss(&all(0)?)?, loss(&all(1)?)?);
         assert!((loss(&mixed)? - (0.25 * first + 0.75 * second)).abs() < 1e-6);
         assert!(Outcome::binary(&logit, &Tensor::new(&[[0.5f32; 3]; 2], &Device::Cpu)?).is_err());
+        Ok(())
+    }
+
+    /// Parts, weighed by what they say they are the mean of, make the loss of the whole.
+    #[test]
+    fn parts_of_a_batch_make_its_loss() -> Result<()> {
+        let device = &Device::Cpu;
+        let logits = Tensor::rand(-1f64, 1.0, (6, 3, 2), device)?;
+        let targets = Tensor::new(&[[0u32, 1], [2, 2], [9, 1], [9, 9], [0, 9], [1, 0]], device)?;
+        let weight = Tensor::new(&[0.5f64, 2.0, 1.0], device)?;
+        let shares = Tensor::rand(0f64, 1.0, (6, 3, 2), device)?;
+        let plain = CrossEntropy { ignore_index: 9, ..CrossEntropy::default() };
+        let weighted = CrossEntropy { weight: Some(&weight), label_smoothing: 0.1, ..plain };
+        let of = |from: usize, many: usize, case: usize| {
+            let part = |t: &Tensor| t.narrow(0, from, many);
+            match case {
+                0 => Outcome::segmentation(&part(&logits)?, &part(&targets)?, 9),
+                1 => Outcome::classification_with(&part(&logits)?, &part(&targets)?, plain),
+                2 => Outcome::classification_with(&part(&logits)?, &part(&targets)?, weighted),
+                _ => Outcome::classification(&part(&logits)?, &part(&shares)?),
+            }
+        };
+        for (case, weight) in [8.0, 8.0, 9.5, 12.0].into_iter().enumerate() {
+            let (whole, parts) =
+                (of(0, 6, case)?, [of(0, 1, case)?, of(1, 2, case)?, of(3, 1, case)?, of(4, 2, case)?]);
+            let sum = |f: fn(&Outcome) -> Result<f64>| parts.iter().map(f).sum::<Result<f64>>();
+            let mean = sum(|o| Ok(o.loss_value()? * o.weight()))? / sum(|o| Ok(o.weight()))?;
+            assert!((whole.weight() - weight).abs() < 1e-12, "{case}: {}", whole.weight());
+            assert!((mean - whole.loss_value()?).abs() < 1e-12, "{case}: {mean} {:?}", whole.loss_value());
+        }
         Ok(())
     }
 

@@ -142,20 +142,44 @@ impl AddAssign for Counts {
 
 /// Sums over examples, from which means follow: an epoch's last, smaller batch weighs less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Stored")]
 pub struct Metrics {
     examples: u64,
+    /// `Σ weight · loss` over the batches.
     loss: f64,
+    /// [`Outcome::weight`] of all batches together.
+    weight: f64,
     decided: u64,
     correct: u64,
-    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    #[serde(skip_serializing_if = "Counts::is_empty")]
     counts: Counts,
+}
+
+/// As they are kept; an older version weighed losses by examples.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    examples: u64,
+    loss: f64,
+    weight: Option<f64>,
+    decided: u64,
+    correct: u64,
+    #[serde(default)]
+    counts: Counts,
+}
+
+impl From<Stored> for Metrics {
+    fn from(stored: Stored) -> Self {
+        let Stored { examples, loss, weight, decided, correct, counts } = stored;
+        Self { examples, loss, weight: weight.unwrap_or(examples as f64), decided, correct, counts }
+    }
 }
 
 impl AddAssign for Metrics {
     fn add_assign(&mut self, other: Self) {
         self.examples += other.examples;
         self.loss += other.loss;
+        self.weight += other.weight;
         self.decided += other.decided;
         self.correct += other.correct;
         self.counts += other.counts;
@@ -169,7 +193,8 @@ impl Metrics {
     /// If its numbers cannot be read.
     pub fn add(&mut self, outcome: &Outcome) -> Result<()> {
         self.examples += outcome.examples() as u64;
-        self.loss += outcome.loss_value()? * outcome.examples() as f64;
+        self.loss += outcome.loss_value()? * outcome.weight();
+        self.weight += outcome.weight();
         self.counts += *outcome.counts();
         if let Some(decisions) = outcome.decisions() {
             let mut top5 = Share::default();
@@ -191,10 +216,15 @@ impl Metrics {
         self.examples
     }
 
+    /// Over how much the loss is the mean.
+    pub(crate) fn weight(&self) -> f64 {
+        self.weight
+    }
+
     /// The means; the loss of no examples is 0.
     pub fn figures(&self) -> Figures {
         let accuracy = Share { right: self.correct, all: self.decided }.value();
-        let figures = Figures::new(self.loss / self.examples.max(1) as f64);
+        let figures = Figures::new(if self.weight > 0.0 { self.loss / self.weight } else { 0.0 });
         self.counts.figures(figures.with(Measure::Accuracy, accuracy))
     }
 }

@@ -22,8 +22,7 @@ pub(super) fn apply<const K: usize, F: Formula<K>>(
 ) -> Result<()> {
     let state: Vec<&Tensor> = std::iter::once(var).chain(kept).map(Var::as_tensor).collect();
     let scales = formula.scales(turn);
-    let plain = |x: &Tensor| x.dtype() == DType::F32 && x.device().is_cpu();
-    if plain(grad) && state.iter().all(|x| plain(x) && x.is_contiguous()) {
+    if is_plain(&state, grad) {
         return ops::update_in_place(&state, grad, |state, grad| numbers(formula, scales, state, grad));
     }
     let new = tensors(formula, scales, &state, grad)?;
@@ -34,6 +33,12 @@ pub(super) fn apply<const K: usize, F: Formula<K>>(
         }
     }
     Ok(())
+}
+
+/// Whether they can be updated in place, number by number.
+pub(super) fn is_plain(state: &[&Tensor], grad: &Tensor) -> bool {
+    let plain = |x: &Tensor| x.dtype() == DType::F32 && x.device().is_cpu();
+    plain(grad) && state.iter().all(|x| plain(x) && x.is_contiguous())
 }
 
 /// The new parameter and what is kept for it, from tensor operations.
@@ -91,9 +96,4 @@ fn stretch<const K: usize, F: Formula<K>>(
             }
         },
     );
-}
-
-/// `√Σ x²`, summed in `f64` in an order that does not depend on the threads.
-pub(super) fn norm(x: &Tensor) -> Result<f64> {
-    Ok(crate::clip::sum_of_squares(x)?.sqrt())
 }

@@ -1,4 +1,4 @@
-//! Optimisers with PyTorch's update rules: one pass over memory per parameter on the CPU.
+//! Optimisers with PyTorch's update rules: one pass over memory per parameter on the CPU, two of LAMB.
 //!
 //! A rule is a file: its options, and its arithmetic as a formula, which serves single numbers and
 //! whole tensors alike.
@@ -12,6 +12,7 @@ mod lamb;
 mod lerp;
 mod lion;
 mod nadam;
+mod pace;
 mod radam;
 mod rmsprop;
 mod sgd;
@@ -24,8 +25,8 @@ use nn_core::ensure;
 use serde::{Deserialize, Serialize};
 
 use self::adam::Moments;
-use self::apply::{apply, norm};
-use self::formula::{Formula, Turn};
+use self::apply::apply;
+use self::formula::Turn;
 
 pub(crate) use lerp::lerp;
 
@@ -35,6 +36,7 @@ pub use adam::{Adam, AdamW};
 pub use lamb::Lamb;
 pub use lion::Lion;
 pub use nadam::NAdam;
+pub use pace::Pace;
 pub use radam::RAdam;
 pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
@@ -152,7 +154,7 @@ impl Rule {
             },
             Self::Adagrad(rule) => apply(rule, turn, var, kept, grad),
             Self::Adadelta(rule) => apply(rule, turn, var, kept, grad),
-            Self::Lamb(rule) => layerwise(rule, turn, var, kept, grad),
+            Self::Lamb(rule) => rule.apply(turn, var, kept, grad),
             Self::Lion(rule) => apply(rule, turn, var, kept, grad),
         }
     }
@@ -165,16 +167,6 @@ fn moments(rule: &Moments, turn: Turn, var: &Var, kept: &[Var], grad: &Tensor) -
     } else {
         apply::<2, _>(rule, turn, var, kept, grad)
     }
-}
-
-/// A direction for the whole parameter first, then a step along it whose length depends on both norms.
-fn layerwise(rule: &impl Formula<3>, turn: Turn, var: &Var, kept: &[Var], grad: &Tensor) -> Result<()> {
-    let direction = Var::zeros(var.shape(), var.dtype(), var.device())?;
-    let with_direction: Vec<Var> = kept.iter().chain([&direction]).cloned().collect();
-    apply(rule, turn, var, &with_direction, grad)?;
-    let (of_parameter, of_direction) = (norm(var)?, norm(&direction)?);
-    let trust = if of_parameter > 0.0 && of_direction > 0.0 { of_parameter / of_direction } else { 1.0 };
-    apply(&lamb::Trust, Turn { memo: trust, ..turn }, var, &[], &direction)
 }
 
 /// By what a group of parameters differs from the rule and the schedule.
@@ -265,13 +257,16 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Updates every parameter that has a gradient.
+    /// Updates every parameter that has a gradient, at a learning rate, or at a [`Pace`] that names a momentum as well.
     ///
     /// # Errors
-    /// If `lr` is negative or not finite, or a gradient has another shape than its parameter.
-    pub fn step(&mut self, grads: &GradStore, lr: f64) -> Result<()> {
+    /// If the rate is negative or not finite, the rule cannot take the momentum, or a gradient has another shape than its
+    /// parameter.
+    pub fn step(&mut self, grads: &GradStore, pace: impl Into<Pace>) -> Result<()> {
+        let Pace { lr, momentum } = pace.into();
         ensure!(lr.is_finite() && lr >= 0.0, "Optimizer: lr must be 0 or more, got {lr}");
-        let decay = self.rule.weight_decay();
+        let rule = momentum.map_or(Ok(self.rule), |momentum| self.rule.with_momentum(momentum))?;
+        let decay = rule.weight_decay();
         for ((name, var), slot) in self.parameters.iter().zip(&mut self.slots) {
             let Some(grad) = grads.get(var) else { continue };
             ensure!(
@@ -282,10 +277,10 @@ impl Optimizer {
             );
             slot.updates += 1;
             let number = slot.updates;
-            slot.memo *= self.rule.memo(number).map_or(1.0, |(_, factor)| factor);
+            slot.memo *= rule.memo(number).map_or(1.0, |(_, factor)| factor);
             let Scale { lr: of_lr, weight_decay: of_decay } = slot.scale;
             let turn = Turn { lr: lr * of_lr, decay: decay * of_decay, number, memo: slot.memo };
-            self.rule.update(turn, var, &slot.state, grad)?;
+            rule.update(turn, var, &slot.state, grad)?;
         }
         Ok(())
     }

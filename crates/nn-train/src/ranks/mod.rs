@@ -2,9 +2,30 @@
 //!
 //! A process is a *rank*. All hold the same weights; each goes forward and back through its [`Shard`] of a batch, the mean of
 //! their gradients is taken, and each takes the same step. Rank 0 keeps the run's folder.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use candle_core::{DType, Device, Tensor};
+//! # use nn_core::{ParamStore, Random};
+//! use nn_train::data::{Loader, LoaderConfig, TensorSet};
+//! use nn_train::{Alone, FitConfig, Ranks, Trainer};
+//!
+//! // With the feature `mpi`, of a program that `mpirun` started: `Arc::new(nn_train::Mpi::start()?)`.
+//! let ranks: Arc<dyn Ranks> = Arc::new(Alone);
+//! # let (inputs, targets) = (Tensor::rand(0f32, 1.0, (64, 4), &Device::Cpu)?, Tensor::zeros(64, DType::U32, &Device::Cpu)?);
+//! # let (set, store) = (TensorSet::new(inputs, targets)?, ParamStore::new(0));
+//! # let model = candle_nn::linear(4, 2, store.vb(DType::F32, &Device::Cpu))?;
+//! let config = LoaderConfig { batch_size: 32, shard: ranks.shard(), ..LoaderConfig::default() };
+//! let train = Loader::new(set.into(), config, Random::new(0))?; // this rank's part of every batch
+//! let mut trainer = Trainer::new(&store, FitConfig::default())?;
+//! trainer.join(Arc::clone(&ranks));
+//! assert_eq!(trainer.shard(), train.config().shard);
+//! # candle_core::Result::Ok(())
+//! ```
 
 #[cfg(feature = "mpi")]
 mod mpi;
+mod statistics;
 mod team;
 mod training;
 

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Error, Tensor, Var};
-use nn_core::ensure;
+use nn_core::{Peers, ensure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::statistics::{self, Failure, Statistics};
 use super::{Alone, Ranks};
 use crate::data::Shard;
 use crate::error::{TrainError, bare};
@@ -22,6 +23,8 @@ pub(crate) struct Team {
     ranks: Arc<dyn Ranks>,
     /// An error was brought to a meeting: nobody comes to another.
     parted: bool,
+    /// An error that was heard of in the middle of a step.
+    failure: Failure,
 }
 
 /// What a rank tells of its batches of a step.
@@ -45,7 +48,13 @@ impl Default for Team {
 
 impl Team {
     pub(crate) fn new(ranks: Arc<dyn Ranks>) -> Self {
-        Self { ranks, parted: false }
+        Self { ranks, parted: false, failure: Failure::default() }
+    }
+
+    /// The other ranks, for norms that go by the statistics of all their examples.
+    pub(crate) fn peers(&self) -> Option<Arc<dyn Peers>> {
+        let (ranks, failure) = (Arc::clone(&self.ranks), Arc::clone(&self.failure));
+        (!self.is_alone()).then(|| Arc::new(Statistics { ranks, failure }) as Arc<dyn Peers>)
     }
 
     pub(crate) fn shard(&self) -> Shard {
@@ -78,9 +87,19 @@ impl Team {
         }
         let own = self.part(own)?;
         let told = serde_json::to_vec(&Ok::<_, String>(own)).map_err(Error::wrap)?;
-        let met = self.ranks.gather(&told).map_err(TrainError::from).and_then(understand);
+        let met = self.bring(&told).map_err(TrainError::from).and_then(understand);
         self.parted = met.is_err();
         met
+    }
+
+    /// Brings what is told to a meeting of all: as often as some are still in the middle of their step.
+    fn bring(&self, own: &[u8]) -> candle_core::Result<Vec<Vec<u8>>> {
+        loop {
+            let told = self.ranks.gather(own)?;
+            if !statistics::are_told_of(&told) {
+                return Ok(told);
+            }
+        }
     }
 
     /// Lets the others know of an error that they have not heard of.
@@ -89,6 +108,9 @@ impl Team {
             return result;
         }
         self.parted = true;
+        if let Some((rank, why)) = self.failure.get().cloned() {
+            return Err(TrainError::Elsewhere { rank, why });
+        }
         let told = result.as_ref().map(drop).map_err(|error| match error {
             TrainError::Candle(error) => bare(error),
             error => error.to_string(),
@@ -105,8 +127,8 @@ impl Team {
         Ok(self.ranks.gather(&own)?.swap_remove(0))
     }
 
-    /// Makes the gradients of this rank's examples the mean over those of all, weighed by their examples, and `buffers`,
-    /// which its forward pass changed, likewise; the figures become those of all examples.
+    /// Makes the gradients of this rank's examples the mean over those of all, by what each rank's loss is the mean of, and
+    /// `buffers`, which its forward pass changed, the mean by examples; the figures become those of all examples.
     pub(crate) fn pool(
         &mut self,
         own: Result<Gathered, TrainError>,
@@ -133,10 +155,11 @@ impl Team {
         }
         let mut pooled = Metrics::default();
         all.iter().for_each(|told| pooled += told.metrics);
-        let share = metrics.examples() as f64 / pooled.examples().max(1) as f64;
-        for (var, mean) in self.means(grads_of, share)? {
+        let share = |own: f64, all: f64| if all > 0.0 { own / all } else { 0.0 };
+        for (var, mean) in self.means(grads_of, share(metrics.weight(), pooled.weight()))? {
             grads.insert(var, mean);
         }
+        let share = share(metrics.examples() as f64, pooled.examples() as f64);
         self.means(values_of, share)?.into_iter().try_for_each(|(var, mean)| var.set(&mean))?;
         Ok(Gathered { grads, metrics: pooled })
     }
@@ -188,6 +211,9 @@ fn fitting(tensors: &[(&Var, Option<Tensor>)]) -> usize {
 
 /// What the ranks told, or the first error that one of them told of.
 fn understand<T: DeserializeOwned>(told: Vec<Vec<u8>>) -> Result<Vec<T>, TrainError> {
+    if let Some((rank, why)) = statistics::failed(&told) {
+        return Err(TrainError::Elsewhere { rank, why });
+    }
     let one = |(rank, told): (usize, Vec<u8>)| {
         let told: Result<T, String> = serde_json::from_slice(&told)
             .map_err(|e| Error::Msg(format!("Ranks: cannot understand rank {rank}: {e}")))?;

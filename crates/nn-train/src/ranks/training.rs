@@ -5,9 +5,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use candle_core::Var;
+use nn_core::Peers;
 
 use super::{Ranks, Team};
 use crate::checkpoint;
+use crate::config::Norms;
 use crate::data::Shard;
 use crate::error::TrainError;
 use crate::fit::Gathered;
@@ -19,8 +21,9 @@ impl Trainer {
     /// [`Ranks::shard`]. They start from rank 0's weights and take the same steps: that of one process whose batches are as
     /// large as all of theirs together. Rank 0 keeps the run's folder.
     ///
-    /// What a layer makes of a whole batch it makes of its rank's part: batch norms go by the statistics of that. Their running
-    /// statistics are the mean over the ranks. Dropout draws for each rank something else.
+    /// What a layer makes of a whole batch it makes of its rank's part: batch norms go by the statistics of that, and their
+    /// running statistics are the mean over the ranks; [`Norms::Synchronised`](crate::Norms) makes them go by those of all parts
+    /// together. Dropout draws for each rank something else.
     pub fn join(&mut self, ranks: Arc<dyn Ranks>) {
         self.team = Team::new(ranks);
     }
@@ -28,6 +31,11 @@ impl Trainer {
     /// Which part of every batch is trained on here.
     pub fn shard(&self) -> Shard {
         self.team.shard()
+    }
+
+    /// Those whose parts of a batch its norms take in, if they are to.
+    pub(crate) fn peers(&self) -> Option<Arc<dyn Peers>> {
+        (self.config.norms == Norms::Synchronised).then(|| self.team.peers()).flatten()
     }
 
     /// Takes over rank 0's weights, and where it is.

@@ -69,9 +69,11 @@ const TOP: f64 = 10.0;
 const BOTTOM: f64 = HEIGHT - 38.0;
 const RIGHT: f64 = 12.0;
 const LOG_SPREAD: f64 = 25.0;
-/// Around a picture by itself, and the height of what stands above it.
+/// Around a picture by itself, and the height of what stands above it all.
 const BORDER: f64 = 16.0;
 const HEADLINE: f64 = 28.0;
+/// The height of what stands above one of several charts.
+const CAPTION: f64 = 22.0;
 /// Dots closer to each other than this would hide the line.
 const DOT_SPACE: f64 = 12.0;
 /// More points than this are thinned out: the plot has about as many pixels.
@@ -98,24 +100,6 @@ impl Chart {
         self.plot(&mut html, &axis, &series);
         html.push_str("</svg></figure>\n");
         html
-    }
-
-    /// A picture by itself under a headline, which must be escaped.
-    pub(super) fn svg(&self, headline: &str) -> String {
-        let (width, height) = (self.width + 2.0 * BORDER, HEIGHT + HEADLINE + 2.0 * BORDER);
-        let style = include_str!("style.css");
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{headline}\">\n\
-             <style>\n{style}</style>\n<rect class=\"card\" width=\"{width}\" height=\"{height}\"/>\n\
-             <text class=\"headline\" x=\"{BORDER}\" y=\"{:.1}\">{headline}</text>\n\
-             <g transform=\"translate({BORDER} {:.1})\">",
-            BORDER + 14.0,
-            BORDER + HEADLINE
-        );
-        if let Some((axis, series)) = self.drawn() {
-            self.plot(&mut svg, &axis, &series);
-        }
-        svg + "</g>\n</svg>\n"
     }
 
     /// What there is to draw, if anything, and the axis it needs.
@@ -205,10 +189,13 @@ impl Chart {
         }
         let class = series.class;
         let _ = write!(svg, "<path class=\"{class}\" d=\"{d}\"/>");
-        if series.marks == Marks::Dots && self.has_room(&series.points) {
+        // A single point is no line.
+        let single = series.points.len() == 1;
+        if single || (series.marks == Marks::Dots && self.has_room(&series.points)) {
             for &(x, y) in series.points.iter().filter(|(_, y)| y.is_finite()) {
                 let (name, label) = (&series.name, axis.exact(y));
                 let (cx, cy) = (self.x(x), axis.y(y));
+                let x = (x * 100.0).round() / 100.0;
                 let _ = write!(
                     svg,
                     "<circle class=\"dot {class}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4\"><title>{name}, {} {x}: {label}</title></circle>",
@@ -217,6 +204,34 @@ impl Chart {
             }
         }
     }
+}
+
+/// A picture by itself: charts of one width, one below the other, under a headline, which must be escaped.
+pub(super) fn picture(headline: &str, charts: &[Chart]) -> String {
+    // The headline says what a single one is.
+    let caption = if charts.len() > 1 { CAPTION } else { 0.0 };
+    let width = charts.first().map_or(WIDE, |chart| chart.width) + 2.0 * BORDER;
+    let height = (HEIGHT + caption) * charts.len().max(1) as f64 + HEADLINE + 2.0 * BORDER;
+    let style = include_str!("style.css");
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{headline}\">\n\
+         <style>\n{style}</style>\n<rect class=\"card\" width=\"{width}\" height=\"{height}\"/>\n\
+         <text class=\"headline\" x=\"{BORDER}\" y=\"{:.1}\">{headline}</text>\n",
+        BORDER + 14.0
+    );
+    let mut top = BORDER + HEADLINE;
+    for chart in charts {
+        if caption > 0.0 {
+            let _ = write!(svg, "<text x=\"{BORDER}\" y=\"{:.1}\">{}</text>", top + 10.0, chart.title);
+        }
+        let _ = write!(svg, "<g transform=\"translate({BORDER} {:.1})\">", top + caption);
+        if let Some((axis, series)) = chart.drawn() {
+            chart.plot(&mut svg, &axis, &series);
+        }
+        svg.push_str("</g>\n");
+        top += HEIGHT + caption;
+    }
+    svg + "</svg>\n"
 }
 
 /// A vertical axis: from the value at the bottom to that at the top, with ticks at round numbers.
@@ -283,6 +298,7 @@ impl Axis {
         let decimals = self.decimals;
         match self.scale {
             Scale::Percent => format!("{:.decimals$} %", tick * 100.0),
+            _ if tick == 0.0 && decimals > 4 => "0".to_owned(),
             _ if tick != 0.0 && !(1e-4..1e5).contains(&tick.abs()) => format!("{tick:.0e}"),
             _ if self.log => format!("{tick}"),
             _ => format!("{tick:.decimals$}"),

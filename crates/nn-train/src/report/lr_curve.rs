@@ -49,21 +49,36 @@ fn html(title: &str, curve: &LrCurve) -> String {
 
 /// The losses, their running mean, and a line where the suggestion is.
 fn series(points: &[LrPoint], marked: Option<f64>) -> Vec<Series> {
+    let top = top(points);
     let line = |name: &'static str, class, of: fn(&LrPoint) -> f64| Series {
         name: name.into(),
         class,
-        points: points.iter().map(|p| (p.lr.log10(), of(p))).collect(),
+        points: cut(points.iter().map(|p| (p.lr.log10(), of(p))).collect(), top),
         marks: Marks::Line,
     };
     let mut series =
         vec![line("batches", "batches", |p| p.loss), line("running mean", "train", |p| p.smooth)];
     if let Some(lr) = marked {
-        let losses = || points.iter().map(|p| p.smooth);
-        let (low, high) = (losses().fold(f64::INFINITY, f64::min), losses().fold(0.0, f64::max));
-        let points = vec![(lr.log10(), low), (lr.log10(), high)];
+        let low = points.iter().map(|p| p.smooth).fold(f64::INFINITY, f64::min);
+        let points = vec![(lr.log10(), low), (lr.log10(), top)];
         series.push(Series { name: "suggestion".into(), class: "eval", points, marks: Marks::Line });
     }
     series
+}
+
+/// A little above all that comes before the loss is lowest: how far it runs away in the end is not worth the height.
+fn top(points: &[LrPoint]) -> f64 {
+    let lowest =
+        (0..points.len()).min_by(|&a, &b| points[a].smooth.total_cmp(&points[b].smooth)).unwrap_or(0);
+    1.1 * points.iter().take(lowest + 1).map(|p| p.smooth).fold(0.0, f64::max)
+}
+
+/// Without what is above `top`; a curve that leaves there for good ends.
+fn cut(mut points: Vec<(f64, f64)>, top: f64) -> Vec<(f64, f64)> {
+    let below = points.iter().rposition(|&(_, loss)| loss < top);
+    points.truncate(below.map_or(0, |last| last + 2));
+    points.iter_mut().for_each(|(_, loss)| *loss = loss.min(top));
+    points
 }
 
 #[cfg(test)]
@@ -72,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_page_says_what_to_do_and_draws_why() {
-        let losses = [2.3, 2.3, 2.2, 1.6, 0.9, 0.7, 3.0];
+        let losses = [2.3, 2.3, 2.2, 1.6, 0.9, 0.7, 9.0];
         let point =
             |(i, &smooth): (usize, &f64)| LrPoint { lr: 10f64.powi(i as i32 - 4), loss: smooth, smooth };
         let curve = LrCurve { points: losses.iter().enumerate().map(point).collect() };
@@ -86,6 +101,12 @@ mod tests {
         ] {
             assert!(html.contains(part), "{part} is missing");
         }
+        // The loss of 9 at the end is beyond the edge, and the curve goes there.
+        assert!(html.contains(">3</text>") && !html.contains(">10</text>"), "{html}");
+        assert_eq!(
+            cut(vec![(0.0, 9.0), (1.0, 1.0), (2.0, 3.0), (3.0, 4.0)], 2.0),
+            [(0.0, 2.0), (1.0, 1.0), (2.0, 2.0)]
+        );
         assert!(super::html("a", &LrCurve::default()).contains("did not fall at any rate"));
     }
 }

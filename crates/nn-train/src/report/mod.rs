@@ -28,7 +28,7 @@ pub use self::rate_curve::write_rate_curve;
 pub use self::scene::Scene;
 pub use self::sheet::{PictureRow, write_pictures};
 
-/// A picture the model was wrong about, or is to be shown for another reason.
+/// A picture, and what the model took it for.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// `[H, W]`, `[1, H, W]` or `[3, H, W]`; the smallest number is drawn black, the largest white.
@@ -46,6 +46,8 @@ pub struct Sample {
 pub struct Illustrations {
     /// What was taken for something else, the worst first.
     pub mistakes: Vec<Sample>,
+    /// What was known for what it is, with the most confidence.
+    pub best: Vec<Sample>,
     /// Scenes beside what was made of them.
     pub scenes: Vec<Scene>,
     /// Anything else, each under its own heading.
@@ -156,7 +158,8 @@ impl History {
         }
         let confusion = self.confusion();
         html.push_str(&scene::html(&shown.scenes, confusion, |class| self.class(class))?);
-        html.push_str(&self.samples(&shown.mistakes)?);
+        html.push_str(&self.samples("Worst mistakes", &shown.mistakes)?);
+        html.push_str(&self.samples("Right, and the surest", &shown.best)?);
         shown.panels.iter().for_each(|panel| html.push_str(&panel.html()));
         html.push_str(&self.settings(recipe));
         html.push_str(&self.table());
@@ -210,7 +213,6 @@ impl History {
         }
         if let Some(setting) = self.setting {
             cards.push((count(setting.parameters), "parameters".to_owned()));
-            cards.push((setting.seed.to_string(), "seed".to_owned()));
         }
         let mut html = String::from("<div class=\"cards\">\n");
         for (i, (value, what)) in cards.iter().enumerate() {
@@ -223,7 +225,7 @@ impl History {
     fn charts(&self) -> String {
         let (across, begin, end, ticks, width) = ("epoch", 0.0, self.length() as f64, Ticks::Numbers, NARROW);
         let mut loss = self.lines(&|f| Some(f.loss));
-        loss.insert(0, smooth(self.by_step("batches", "batches", |s| s.loss)));
+        loss.insert(0, smooth(self.by_step("batches", "batches", |s| Some(s.loss))));
         let measured = |measure: Measure| {
             let scale = match measure.style() {
                 Style::Percent => Scale::Percent,
@@ -241,7 +243,9 @@ impl History {
                 series: self.lines(&|f| f.get(measure)),
             }
         };
-        let loss_and_rate = [
+        // Where few steps are logged, it is to be seen which.
+        let dotted = |series| Series { marks: Marks::Dots, ..series };
+        let by_step = [
             Chart { title: "loss", scale: Scale::MaybeLog, across, begin, end, ticks, width, series: loss },
             Chart {
                 title: "learning rate",
@@ -251,10 +255,20 @@ impl History {
                 end,
                 ticks,
                 width,
-                series: vec![self.by_step("learning rate", "rate", |s| s.lr)],
+                series: vec![dotted(self.by_step("learning rate", "rate", |s| Some(s.lr)))],
+            },
+            Chart {
+                title: "momentum",
+                scale: Scale::Close,
+                across,
+                begin,
+                end,
+                ticks,
+                width,
+                series: vec![dotted(self.by_step("momentum", "rate", |s| s.momentum))],
             },
         ];
-        let charts = Measure::all().map(measured).chain(loss_and_rate);
+        let charts = Measure::all().map(measured).chain(by_step);
         let html: String = charts.map(|chart| chart.html()).collect();
         if html.is_empty() {
             html
@@ -284,22 +298,27 @@ impl History {
         lines
     }
 
-    fn by_step(&self, name: &'static str, class: &'static str, of: fn(&Step) -> f64) -> Series {
-        let points = self.steps.iter().map(|s| (self.position(s.epoch, s.batch), of(s))).collect();
+    fn by_step(&self, name: &'static str, class: &'static str, of: fn(&Step) -> Option<f64>) -> Series {
+        let points =
+            self.steps.iter().filter_map(|s| Some((self.position(s.epoch, s.batch), of(s)?))).collect();
         Series { name: name.into(), class, points, marks: Marks::Line }
     }
 
-    fn samples(&self, samples: &[Sample]) -> Result<String, TrainError> {
+    fn samples(&self, heading: &str, samples: &[Sample]) -> Result<String, TrainError> {
         if samples.is_empty() {
             return Ok(String::new());
         }
-        let mut html = String::from("<h2>Worst mistakes</h2>\n<div class=\"samples\">\n");
+        let mut html = format!("<h2>{heading}</h2>\n<div class=\"samples\">\n");
         for sample in samples {
-            let (target, predicted) =
-                (escape(&self.class(sample.target)), escape(&self.class(sample.predicted)));
+            let target = escape(&self.class(sample.target));
+            let told = if sample.predicted == sample.target {
+                format!("<b>{target}</b>")
+            } else {
+                format!("{target}, taken for <b>{}</b>", escape(&self.class(sample.predicted)))
+            };
             let _ = writeln!(
                 html,
-                "<figure><img src=\"{}\" alt=\"{target}\"><figcaption>{target}, taken for <b>{predicted}</b><br>\
+                "<figure><img src=\"{}\" alt=\"{target}\"><figcaption>{told}<br>\
                  <small>{:.1} % sure</small></figcaption></figure>",
                 png::data_uri(&sample.pixels)?,
                 sample.confidence * 100.0
@@ -311,11 +330,15 @@ impl History {
     fn settings(&self, recipe: &str) -> String {
         let mut facts = self.about.facts.clone();
         if let Some(setting) = self.setting {
+            if facts.iter().all(|(name, _)| name != "seed") {
+                facts.push(("seed".to_owned(), setting.seed.to_string()));
+            }
             facts.push(("training examples".to_owned(), count(setting.train_examples)));
             facts.push(("evaluation examples".to_owned(), count(setting.eval_examples)));
             facts.push(("steps per epoch".to_owned(), count(setting.batches)));
         }
-        facts.push(("nn-train".to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
+        let versions = VERSIONS.iter().filter(|(_, version)| !version.is_empty());
+        facts.extend(versions.map(|(name, version)| ((*name).to_owned(), (*version).to_owned())));
         let mut html =
             String::from("<h2>How it was made</h2>\n<div class=\"pair\">\n<div class=\"stack\">\n");
         if !self.about.command.is_empty() {
@@ -376,6 +399,13 @@ impl History {
         html + "</tbody></table></details></div>\n"
     }
 }
+
+/// Of what this was built with; the build script finds out what it can.
+const VERSIONS: [(&str, &str); 3] = [
+    ("nn-train", env!("CARGO_PKG_VERSION")),
+    ("Candle", env!("NN_TRAIN_CANDLE")),
+    ("Rust", env!("NN_TRAIN_RUST")),
+];
 
 /// A page up to its headline, and its end.
 fn page(title: &str) -> String {

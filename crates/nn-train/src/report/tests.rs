@@ -72,7 +72,12 @@ fn foreign_words_stay_words() -> Result<(), TrainError> {
     };
     let html = History::of(log()).html(
         "a = \"</pre><img src=x>\"",
-        &Illustrations { mistakes: vec![sample], panels: panels(), ..Illustrations::default() },
+        &Illustrations {
+            best: vec![Sample { predicted: 0, ..sample.clone() }],
+            mistakes: vec![sample],
+            panels: panels(),
+            ..Illustrations::default()
+        },
     )?;
     for raw in ["<script", "<came>", "<x>", "<row>", "<cat>", "<b></", "</pre><img", "dog & co"] {
         assert!(!html.contains(raw), "{raw} is in the page as it is");
@@ -91,7 +96,11 @@ fn foreign_words_stay_words() -> Result<(), TrainError> {
         "<span>&#39;a&#39;</span> <span>&amp;&amp;</span> <span>&quot;b&quot;</span>",
         "44,426",
         "70.00 %",
-        "98.7 % sure",
+        "<figcaption>&lt;cat&gt;, taken for <b>dog &amp; co</b><br><small>98.7 % sure",
+        "<h2>Right, and the surest</h2>",
+        "<figcaption><b>&lt;cat&gt;</b><br><small>98.7 % sure",
+        "<tr><th>Candle</th><td>0.",
+        "<tr><th>Rust</th><td>1.",
         "1:01 min",
         "1,234",
     ] {

@@ -20,6 +20,15 @@ pub use plateau::{Plateau, Threshold, Watch, Watched};
 
 /// A learning rate that rises linearly to `lr`, then follows `decay`. Times are in epochs, so that another batch
 /// size does not change the plan.
+///
+/// ```
+/// use nn_train::{Decay, Schedule, schedule::Length};
+///
+/// let schedule = Schedule { lr: 0.1, warmup: 1.0, decay: Decay::Cosine { min_lr: 0.0 } };
+/// let length = Length { steps_per_epoch: 9, epochs: 5 };
+/// let rates: Vec<f64> = (0..length.total()).map(|step| schedule.at(step, length)).collect();
+/// assert!(rates[0] < 0.02 && rates[9] == 0.1 && rates[44] < 1e-3);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
@@ -79,6 +88,14 @@ impl Schedule {
         match self.decay {
             Decay::Plateau(_) => watched.cap(rate),
             _ => rate,
+        }
+    }
+
+    /// The momentum of step `step`; `None` where a schedule leaves it to the optimiser, as all but [`OneCycle`] do.
+    pub fn momentum(&self, step: u64, length: Length) -> Option<f64> {
+        match self.decay {
+            Decay::OneCycle(cycle) => cycle.momentum(step, length.total().max(1)),
+            _ => None,
         }
     }
 

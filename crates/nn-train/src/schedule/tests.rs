@@ -129,6 +129,14 @@ fn impossible_decays_are_refused() {
             "rise must be at most 0.5 in three phases",
         ),
         (of(Decay::OneCycle(OneCycle { div: 0.5, ..cycle })), "div must be 1 or more, got 0.5"),
+        (
+            of(Decay::OneCycle(OneCycle { max_momentum: 1.0, ..cycle })),
+            "max_momentum must be in [0, 1), got 1",
+        ),
+        (
+            of(Decay::OneCycle(OneCycle { base_momentum: 0.96, ..cycle })),
+            "base_momentum must be between 0 and max_momentum = 0.95, got 0.96",
+        ),
         (of(Decay::OneCycle(OneCycle { final_div: 0.0, ..cycle })), "final_div must be 1 or more, got 0"),
         (
             Schedule { warmup: 1.0, ..of(Decay::OneCycle(cycle)) },
@@ -157,8 +165,11 @@ fn no_length_of_a_run_breaks_a_schedule() {
         let schedule = Schedule { lr: 1.0, warmup: 0.0, decay };
         for (steps_per_epoch, epochs) in [(0, 0), (1, 1), (1, 2), (3, 1), (u64::MAX, u64::MAX)] {
             for step in [0, 1, 2, 5, u64::MAX - 1] {
-                let rate = schedule.at(step, Length { steps_per_epoch, epochs });
+                let length = Length { steps_per_epoch, epochs };
+                let rate = schedule.at(step, length);
                 assert!((0.0..=1.0).contains(&rate), "{decay:?} at {step}: {rate}");
+                let momentum = schedule.momentum(step, length).unwrap_or(0.9);
+                assert!((0.85..=0.95).contains(&momentum), "{decay:?} at {step}: {momentum}");
             }
         }
     }

@@ -4,57 +4,38 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use candle_core::Result;
-use nn_core::Ctx;
-use nn_train::data::{Batch, Order};
-use nn_train::event::Step;
+use nn_train::data::Order;
 use nn_train::run::{EMA, MODEL};
-use nn_train::{Ema, Event, FitConfig, Outcome, TrainError, Viewer, evaluate, fit, run, test};
+use nn_train::{Ema, Event, FitConfig, TrainError, Viewer, evaluate, run, test};
 
 use crate::resume::assert_ends_like;
-use crate::toy::{BATCHES, EPOCHS, Model, Toy, batches_of, classify, config, go_on, loader, toy};
+use crate::toy::{
+    BATCHES, EPOCHS, Forward, Toy, batches_of, classify, config, go_on, loader, quiet, steps_of, toy,
+    weighed, weights,
+};
 
-/// Without noise: what a batch is cut into must not matter.
-fn quiet(model: &Model, batch: &Batch, _: &Ctx<'_>) -> Result<Outcome> {
-    classify(model, batch, &Ctx::eval())
-}
-
-fn weights(toy: &Toy) -> Result<Vec<f32>> {
-    let tensors = toy.trainer.store().tensors();
-    let values = tensors.values().map(|t| t.flatten_all()?.to_vec1::<f32>());
-    Ok(values.collect::<Result<Vec<_>>>()?.concat())
-}
-
-/// The steps of a run with batches of `size`.
-fn steps(toy: &mut Toy, size: usize) -> std::result::Result<Vec<Step>, TrainError> {
-    let Toy { model, trainer } = toy;
-    let (train, eval) = (batches_of(size, 18, Order::Shuffled), loader(7, Order::Sequential));
-    let mut steps = Vec::new();
-    let hear = |event: &Event| {
-        if let Event::Step(step) = event {
-            steps.push(*step);
-        }
-        go_on(event)
-    };
-    fit(trainer, &train, &eval, hear, |batch, ctx| quiet(model, batch, ctx))?;
-    Ok(steps)
-}
-
+/// In halves of a batch, and in one of twice the size, with what each says its loss is the mean of.
 #[test]
 fn batches_taken_together_are_one_large_batch() -> std::result::Result<(), TrainError> {
-    // 4, 4 | 4, 4 | 2 of 18 examples are 8 | 8 | 2.
-    let (mut small, mut large) = (toy(FitConfig { accumulate: 2, ..config() }), toy(config()));
-    let (in_parts, whole) = (steps(&mut small, 4)?, steps(&mut large, 8)?);
-    assert_eq!((in_parts.len() as u64, whole.len() as u64), (3 * EPOCHS, 3 * EPOCHS));
-    for (a, b) in in_parts.iter().zip(&whole) {
-        assert_eq!((a.step, a.epoch, a.lr), (b.step, b.epoch, b.lr));
-        assert!(
-            (a.loss - b.loss).abs() < 1e-6 && (a.so_far.loss - b.so_far.loss).abs() < 1e-6,
-            "{a:?} {b:?}"
-        );
+    for forward in [quiet as Forward, weighed] {
+        // 4, 4 | 4, 4 | 2 of 18 examples are 8 | 8 | 2.
+        let (mut small, mut large) = (toy(FitConfig { accumulate: 2, ..config() }), toy(config()));
+        let steps = |toy: &mut Toy, size| {
+            let (train, eval) = (batches_of(size, 18, Order::Shuffled), loader(7, Order::Sequential));
+            steps_of(toy, &train, &eval, forward)
+        };
+        let (in_parts, whole) = (steps(&mut small, 4)?, steps(&mut large, 8)?);
+        assert_eq!((in_parts.len() as u64, whole.len() as u64), (3 * EPOCHS, 3 * EPOCHS));
+        for (a, b) in in_parts.iter().zip(&whole) {
+            assert_eq!((a.step, a.epoch, a.lr), (b.step, b.epoch, b.lr));
+            assert!(
+                (a.loss - b.loss).abs() < 1e-6 && (a.so_far.loss - b.so_far.loss).abs() < 1e-6,
+                "{a:?} {b:?}"
+            );
+        }
+        let (a, b) = (weights(&small)?, weights(&large)?);
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6), "{a:?}\n{b:?}");
     }
-    let (a, b) = (weights(&small)?, weights(&large)?);
-    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6), "{a:?}\n{b:?}");
     Ok(())
 }
 

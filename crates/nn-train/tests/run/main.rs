@@ -11,5 +11,6 @@ mod provenance;
 mod ranks;
 mod refusals;
 mod resume;
+mod synchronised;
 mod toy;
 mod trying;

@@ -14,7 +14,10 @@ use nn_train::run::{CHECKPOINT, MODEL};
 use nn_train::{Ended, Evaluation, Event, FitConfig, Outcome, Ranks, TrainError, evaluate, fit, test};
 
 use crate::resume::log;
-use crate::toy::{Model, Points, SEED, Toy, classify, config, go_on, toy, toy_in};
+use crate::toy::{
+    Forward, Model, Points, SEED, Toy, classify, config, go_on, quiet, steps_of, toy, toy_in, weighed,
+    weights,
+};
 
 /// Ranks of one process.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ impl Ranks for Thread {
 }
 
 /// Does the work on every rank at the same time.
-fn on_each<T: Send>(of: usize, work: impl Fn(Arc<dyn Ranks>) -> T + Sync) -> Vec<T> {
+pub(crate) fn on_each<T: Send>(of: usize, work: impl Fn(Arc<dyn Ranks>) -> T + Sync) -> Vec<T> {
     let brought = Mutex::new(vec![Vec::new(); of]);
     let meeting = Arc::new(Meeting { barrier: Barrier::new(of), brought });
     thread::scope(|scope| {
@@ -66,14 +69,9 @@ fn on_each<T: Send>(of: usize, work: impl Fn(Arc<dyn Ranks>) -> T + Sync) -> Vec
     })
 }
 
-fn loader(shard: Shard, batch_size: usize, examples: usize, order: Order) -> Loader<Points> {
+pub(crate) fn loader(shard: Shard, batch_size: usize, examples: usize, order: Order) -> Loader<Points> {
     let config = LoaderConfig { batch_size, order, shard, ..LoaderConfig::default() };
     Loader::new(Arc::new(Points(examples)), config, Random::new(SEED)).expect("a good configuration")
-}
-
-/// Without noise, of which every rank has another.
-fn quiet(model: &Model, batch: &Batch, _: &Ctx<'_>) -> Result<Outcome> {
-    classify(model, batch, &Ctx::eval())
 }
 
 /// What is left of a run.
@@ -84,22 +82,13 @@ struct Remains {
 }
 
 /// Trains on this rank's shards of batches of `size`.
-fn train(mut toy: Toy, size: usize) -> std::result::Result<Remains, TrainError> {
-    let Toy { model, trainer } = &mut toy;
-    let shard = trainer.shard();
+fn train(mut toy: Toy, size: usize, forward: Forward) -> std::result::Result<Remains, TrainError> {
+    let shard = toy.trainer.shard();
     let (train, eval) = (loader(shard, size, 18, Order::Shuffled), loader(shard, size, 7, Order::Sequential));
-    let mut steps = Vec::new();
-    let hear = |event: &Event| {
-        if let Event::Step(step) = event {
-            steps.push(*step);
-        }
-        go_on(event)
-    };
-    fit(trainer, &train, &eval, hear, |batch, ctx| quiet(model, batch, ctx))?;
-    let tested = test(trainer, &eval, go_on, |batch, ctx| quiet(model, batch, ctx))?.expect("not stopped");
-    let tensors = trainer.store().tensors();
-    let weights = tensors.values().map(|t| t.flatten_all()?.to_vec1::<f32>()).collect::<Result<Vec<_>>>()?;
-    Ok(Remains { steps, weights: weights.concat(), tested })
+    let steps = steps_of(&mut toy, &train, &eval, forward)?;
+    let Toy { model, trainer } = &mut toy;
+    let tested = test(trainer, &eval, go_on, |batch, ctx| forward(model, batch, ctx))?.expect("not stopped");
+    Ok(Remains { steps, weights: weights(&toy)?, tested })
 }
 
 fn joined(store: ParamStore, config: FitConfig, ranks: &Arc<dyn Ranks>) -> Toy {
@@ -112,12 +101,14 @@ fn joined(store: ParamStore, config: FitConfig, ranks: &Arc<dyn Ranks>) -> Toy {
 fn ranks_are_one_process_with_batches_of_all() -> std::result::Result<(), TrainError> {
     let averaged = FitConfig { ema: Some(0.8), accumulate: 2, evaluate_every: Some(2), ..config() };
     // 8, 8, 2 examples; 6, 6, 6; 8, 8, 2, of which two ranks have none.
-    for (of, size, config) in [(2, 4, config()), (3, 2, averaged), (4, 2, config()), (4, 2, averaged)] {
-        let alone = train(toy(config), of * size)?;
+    let cases = [(2, 4, config()), (3, 2, averaged), (4, 2, config()), (4, 2, averaged)];
+    let cases = cases.into_iter().flat_map(|case| [(case, quiet as Forward), (case, weighed)]);
+    for ((of, size, config), forward) in cases {
+        let alone = train(toy(config), of * size, forward)?;
         let ranks = on_each(of, |ranks| {
             // Rank 0's weights are those that count.
             let store = ParamStore::new(SEED + ranks.shard().index as u64);
-            train(joined(store, config, &ranks), size)
+            train(joined(store, config, &ranks), size, forward)
         });
         let ranks = ranks.into_iter().collect::<std::result::Result<Vec<_>, _>>()?;
         for rank in &ranks {
@@ -130,6 +121,7 @@ fn ranks_are_one_process_with_batches_of_all() -> std::result::Result<(), TrainE
             }
             assert!(rank.weights.iter().zip(&alone.weights).all(|(a, b)| (a - b).abs() < 1e-5));
             assert_eq!((rank.tested.examples(), rank.tested.confusion()), (7, alone.tested.confusion()));
+            assert!((rank.tested.figures().loss - alone.tested.figures().loss).abs() < 1e-6);
             let mistakes = |found: &Evaluation| found.mistakes().iter().map(|m| m.index).collect::<Vec<_>>();
             assert_eq!(mistakes(&rank.tested), mistakes(&alone.tested));
         }

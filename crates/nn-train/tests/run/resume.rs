@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::toy::{BATCHES, EPOCHS, Toy, config, go_on, toy};
 use nn_train::run::{self, CHECKPOINT, EMA, LOG, METRICS, MODEL, RECIPE, REPORT};
-use nn_train::{Cadence, Ended, Event, Summary, TrainError};
+use nn_train::{Cadence, Decay, Ended, Event, OneCycle, Schedule, Summary, TrainError};
 use serde_json::Value;
 
 type Result<T> = std::result::Result<T, TrainError>;
@@ -67,6 +67,24 @@ fn a_run_stopped_after_any_step_ends_like_one_left_alone() -> Result<()> {
         })?;
         assert_eq!((summary.ended, summary.steps), (Ended::Interrupted, stop));
         assert_ends_like(&alone, &path, toy(config()).resume(&path)?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_run_whose_momentum_moves_ends_like_one_left_alone() -> Result<()> {
+    let schedule = Schedule { lr: 0.1, warmup: 0.0, decay: Decay::OneCycle(OneCycle::default()) };
+    let cycling = || toy(nn_train::FitConfig { schedule, ..config() });
+    let folder = tempfile::tempdir().expect("a folder");
+    let alone = folder.path().join("alone");
+    cycling().create(&alone)?.fit(go_on)?;
+    for stop in [3, 9] {
+        let path = folder.path().join(format!("stopped after {stop}"));
+        cycling().create(&path)?.fit(|event| match event {
+            Event::Step(step) if step.step == stop => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        })?;
+        assert_ends_like(&alone, &path, cycling().resume(&path)?)?;
     }
     Ok(())
 }

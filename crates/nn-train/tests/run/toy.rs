@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Linear, Module, linear};
+use nn_core::ops::CrossEntropy;
 use nn_core::{Ctx, Mode, ParamStore, Random};
 use nn_train::data::{Batch, Dataset, Loader, LoaderConfig, Order};
+use nn_train::event::Step;
 use nn_train::run::{About, Begin};
 use nn_train::{
     Cadence, Decay, Event, FitConfig, Outcome, Rule, Schedule, Sgd, Summary, TrainError, Trainer, fit,
@@ -151,6 +153,47 @@ impl Toy {
 
 pub(crate) fn classify(model: &Model, batch: &Batch, ctx: &Ctx<'_>) -> Result<Outcome> {
     Outcome::classification(&model.call(&batch.inputs, ctx)?, &batch.targets)
+}
+
+/// Without noise: what a batch is cut into, and which rank has it, must not matter.
+pub(crate) fn quiet(model: &Model, batch: &Batch, _: &Ctx<'_>) -> Result<Outcome> {
+    classify(model, batch, &Ctx::eval())
+}
+
+/// The mean over points that weigh as much as their class's number and one: what a batch weighs is another than its size.
+pub(crate) fn weighed(model: &Model, batch: &Batch, _: &Ctx<'_>) -> Result<Outcome> {
+    let weight = Tensor::new(&[1f32, 2.0, 3.0], &Device::Cpu)?;
+    let options = CrossEntropy { weight: Some(&weight), ..CrossEntropy::default() };
+    Outcome::classification_with(&model.call(&batch.inputs, &Ctx::eval())?, &batch.targets, options)
+}
+
+/// A forward pass of the toy's model.
+pub(crate) type Forward = fn(&Model, &Batch, &Ctx<'_>) -> Result<Outcome>;
+
+/// The steps of a run.
+pub(crate) fn steps_of(
+    toy: &mut Toy,
+    train: &Loader<Points>,
+    eval: &Loader<Points>,
+    forward: Forward,
+) -> std::result::Result<Vec<Step>, TrainError> {
+    let Toy { model, trainer } = toy;
+    let mut steps = Vec::new();
+    let hear = |event: &Event| {
+        if let Event::Step(step) = event {
+            steps.push(*step);
+        }
+        go_on(event)
+    };
+    fit(trainer, train, eval, hear, |batch, ctx| forward(model, batch, ctx))?;
+    Ok(steps)
+}
+
+/// All weights, in the order of their names.
+pub(crate) fn weights(toy: &Toy) -> Result<Vec<f32>> {
+    let tensors = toy.trainer.store().tensors();
+    let values = tensors.values().map(|t| t.flatten_all()?.to_vec1::<f32>());
+    Ok(values.collect::<Result<Vec<_>>>()?.concat())
 }
 
 pub(crate) fn go_on(_: &Event) -> ControlFlow<()> {

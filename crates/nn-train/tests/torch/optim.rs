@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use nn_train::clip::{clip_grad_norm, clip_grad_value};
-use nn_train::{Optimizer, Rule, Scale};
+use nn_train::schedule::Length;
+use nn_train::{Decay, OneCycle, Optimizer, Pace, Rule, Scale, Schedule};
 use serde::Deserialize;
 
 use super::Golden;
@@ -21,12 +22,25 @@ struct About {
     optimisers: BTreeMap<String, Optimiser>,
     groups: BTreeMap<String, Optimiser>,
     factors: BTreeMap<String, BTreeMap<String, f64>>,
+    cycled: BTreeMap<String, Optimiser>,
 }
 
 #[derive(Deserialize)]
 struct Optimiser {
     lr: f64,
     rule: Rule,
+    /// The rate stays where there is none.
+    #[serde(default)]
+    cycle: Option<OneCycle>,
+}
+
+impl Optimiser {
+    fn pace(&self, step: usize) -> Pace {
+        let Some(cycle) = self.cycle else { return self.lr.into() };
+        let schedule = Schedule { lr: self.lr, warmup: 0.0, decay: Decay::OneCycle(cycle) };
+        let (step, length) = (step as u64, Length { steps_per_epoch: STEPS as u64, epochs: 1 });
+        Pace { lr: schedule.at(step, length), momentum: schedule.momentum(step, length) }
+    }
 }
 
 fn golden() -> (Golden, About) {
@@ -74,7 +88,7 @@ fn follow(
                 grads.push((var, grad));
             }
         }
-        optimizer.step(&grads_of(&grads)?, optimiser.lr)?;
+        optimizer.step(&grads_of(&grads)?, optimiser.pace(step))?;
         if (step + 1) % EVERY == 0 {
             for (name, var) in &vars {
                 let theirs = golden[&format!("{case}.{name}")].get(step / EVERY)?;
@@ -95,6 +109,25 @@ fn optimisers_follow_pytorch() -> Result<()> {
         // The same trajectory in f64 is the portable path; PyTorch's own rounding is what separates them.
         let portable = follow(&golden, case, optimiser, DType::F64, &[])?;
         assert!(portable <= 5e-6, "{case} from tensor operations: {portable:e} away");
+    }
+    Ok(())
+}
+
+/// Rate and momentum go through a cycle of as many steps.
+#[test]
+fn cycles_are_followed_like_pytorch() -> Result<()> {
+    let (golden, about) = golden();
+    assert_eq!(about.cycled.len(), 3);
+    for (case, Optimiser { lr, rule, .. }) in about.cycled {
+        let cycled = |cycle| Optimiser { lr, rule, cycle: Some(cycle) };
+        let (moving, still) =
+            (OneCycle::default(), OneCycle { cycle_momentum: false, ..OneCycle::default() });
+        for dtype in [DType::F32, DType::F64] {
+            let away = follow(&golden, &case, &cycled(moving), dtype, &[])?;
+            assert!(away <= 5e-6, "{case} in {dtype:?}: {away:e} away");
+        }
+        let alike = follow(&golden, &case, &cycled(still), DType::F32, &[])?;
+        assert!(alike > 1e-3, "{case}: it is the same where momentum stays");
     }
     Ok(())
 }

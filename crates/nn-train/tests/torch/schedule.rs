@@ -1,4 +1,4 @@
-//! Learning rates against PyTorch's, step by step and evaluation by evaluation.
+//! Learning rates and momenta against PyTorch's, step by step and evaluation by evaluation.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,8 @@ fn is_close(ours: f64, theirs: f64, lr: f64) -> bool {
 #[test]
 fn schedules_are_pytorchs() -> Result<()> {
     let (golden, about) = golden::<About>("schedule");
-    assert_eq!(about.schedules.len(), 21);
+    assert_eq!(about.schedules.len(), 22);
+    let mut moving = 0;
     for (case, Plan { steps_per_epoch, epochs, schedule }) in about.schedules {
         schedule.check()?;
         let theirs: Vec<f64> = golden[&case].to_vec1()?;
@@ -48,7 +49,17 @@ fn schedules_are_pytorchs() -> Result<()> {
             let ours = schedule.at(step, length);
             assert!(is_close(ours, theirs, schedule.lr), "{case} at {step}: {ours} is not {theirs}");
         }
+        let Some(theirs) = golden.get(&format!("{case}.momentum")) else {
+            assert!((0..length.total()).all(|step| schedule.momentum(step, length).is_none()), "{case}");
+            continue;
+        };
+        moving += 1;
+        for (step, theirs) in (0..).zip(theirs.to_vec1()?) {
+            let ours = schedule.momentum(step, length).expect("a momentum");
+            assert!(is_close(ours, theirs, 1.0), "momentum of {case} at {step}: {ours} is not {theirs}");
+        }
     }
+    assert_eq!(moving, 4);
     Ok(())
 }
 
