@@ -110,14 +110,19 @@ impl Lamb {
                 // Whole arrays, so that the loops need no checks, and a rest.
                 let ((p, p_rest), (grad, grad_rest)) = (p.as_chunks::<LANES>(), grad.as_chunks::<LANES>());
                 let ((m, m_rest), (v, v_rest)) = (m.as_chunks_mut::<LANES>(), v.as_chunks_mut::<LANES>());
-                for (((p, grad), m), v) in p.iter().zip(grad).zip(m).zip(v) {
-                    let mut directions = [0.0; LANES];
-                    for i in 0..LANES {
-                        directions[i] = self.first(&moments, s, p[i], grad[i], [&mut m[i], &mut v[i]]);
+                let pieces = p.chunks(PIECE).zip(grad.chunks(PIECE));
+                let pieces = pieces.zip(m.chunks_mut(PIECE).zip(v.chunks_mut(PIECE)));
+                for ((p, grad), (m, v)) in pieces {
+                    let mut piece = [[0.0f32; LANES]; 2];
+                    for (((p, grad), m), v) in p.iter().zip(grad).zip(m).zip(v) {
+                        for i in 0..LANES {
+                            let direction = self.first(&moments, s, p[i], grad[i], [&mut m[i], &mut v[i]]);
+                            piece[0][i] += p[i] * p[i];
+                            piece[1][i] += direction * direction;
+                        }
                     }
-                    for i in 0..LANES {
-                        sums[0][i] += square(p[i]);
-                        sums[1][i] += square(directions[i]);
+                    for (sums, piece) in sums.iter_mut().zip(piece) {
+                        sums.iter_mut().zip(piece).for_each(|(sum, part)| *sum += f64::from(part));
                     }
                 }
                 for (((&p, &grad), m), v) in p_rest.iter().zip(grad_rest).zip(m_rest).zip(v_rest) {
@@ -154,6 +159,9 @@ impl Lamb {
 
 /// Sums that run beside each other, so that an addition need not wait for the one before.
 const LANES: usize = 16;
+
+/// Arrays whose squares are summed as they are before their sum joins one in `f64`.
+const PIECE: usize = 64;
 
 #[inline(always)]
 fn square(x: f32) -> f64 {
