@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use nn_train::data::{Dataset, Shard};
+use nn_train::report::{self, Illustrations};
 use nn_train::run::{self, About, Begin};
-use nn_train::{Ended, Figures, Ranks, Summary, TrainError, fit, report};
+use nn_train::{Ended, Figures, Ranks, Summary, TrainError, fit};
 use serde_json::json;
 
 use crate::dashboard::{self, Board};
@@ -239,7 +240,10 @@ impl<T: Task> Training<T> {
             return Ok(true);
         }
         let illustrations = model.illustrate(parts.test.data(), &evaluation);
-        let written = illustrations.and_then(|shown| Ok(report::write(&self.path, &shown)?));
+        let written = illustrations.and_then(|shown| {
+            let shown = Illustrations { confusion: evaluation.confusion().cloned(), ..shown };
+            Ok(report::write(&self.path, &shown)?)
+        });
         written.context("the run is finished, but its report could not be completed")?;
         Ok(true)
     }

@@ -20,7 +20,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -310,7 +311,16 @@ fn lock(path: &Path) -> Result<File, TrainError> {
         .write(true)
         .open(&name)
         .map_err(TrainError::io(&name))?;
-    match file.try_lock() {
+    let mut locked = file.try_lock();
+    // A program that another thread starts has all files of this one for a moment, and with them a lock that was just let go.
+    for _ in 0..20 {
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(TrainError::Busy(path.to_owned())),
         // Some network file systems know no locks; that is no reason not to train there.

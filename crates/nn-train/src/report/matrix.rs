@@ -11,8 +11,8 @@ const NUMBERED: usize = 24;
 /// Pairs that are told in words.
 const PAIRS: usize = 5;
 
-/// Empty if the matrix is not square.
-pub(super) fn html(confusion: &Confusion, name: impl Fn(usize) -> String) -> String {
+/// Of what was found `when`; empty if the matrix is not square.
+pub(super) fn html(confusion: &Confusion, when: &str, name: impl Fn(usize) -> String) -> String {
     let counts = &confusion.counts;
     let classes = counts.len();
     if classes == 0 || counts.iter().any(|row| row.len() != classes) {
@@ -53,7 +53,7 @@ pub(super) fn html(confusion: &Confusion, name: impl Fn(usize) -> String) -> Str
         html.push_str("</tr>\n");
     }
     html.push_str("</tbody></table>");
-    html.push_str(&worst_pairs(counts, name));
+    html.push_str(&worst_pairs(counts, when, name));
     html.push_str("</div>\n");
     html
 }
@@ -72,7 +72,7 @@ fn cell(right: bool, n: u64, of: u64, dense: bool) -> String {
     }
 }
 
-fn worst_pairs(counts: &[Vec<u64>], name: impl Fn(usize) -> String) -> String {
+fn worst_pairs(counts: &[Vec<u64>], when: &str, name: impl Fn(usize) -> String) -> String {
     let mut pairs: Vec<(u64, usize, usize)> = Vec::new();
     for (target, row) in counts.iter().enumerate() {
         pairs.extend(
@@ -82,7 +82,7 @@ fn worst_pairs(counts: &[Vec<u64>], name: impl Fn(usize) -> String) -> String {
     // Stable: among equals the earlier class stays in front.
     pairs.sort_by_key(|&(n, ..)| std::cmp::Reverse(n));
     if pairs.is_empty() {
-        return "<p class=\"note\">No mistakes.</p>".to_owned();
+        return format!("<p class=\"note\">No mistakes {when}.</p>");
     }
     let total: u64 = pairs.iter().map(|&(n, ..)| n).sum();
     let said = pairs.iter().take(PAIRS).map(|&(n, target, c)| {
@@ -90,5 +90,5 @@ fn worst_pairs(counts: &[Vec<u64>], name: impl Fn(usize) -> String) -> String {
     });
     let said: Vec<String> = said.collect();
     let (noun, most) = (if total == 1 { "mistake" } else { "mistakes" }, said.join(", "));
-    format!("<p class=\"note\">{} {noun}; most often {most}.</p>", count(total))
+    format!("<p class=\"note\">{} {noun} {when}; most often {most}.</p>", count(total))
 }

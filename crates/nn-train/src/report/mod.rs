@@ -44,6 +44,8 @@ pub struct Sample {
 /// What a report shows besides curves and figures.
 #[derive(Clone, Debug, Default)]
 pub struct Illustrations {
+    /// Which class was taken for which in the test; without it that of the best evaluation is shown.
+    pub confusion: Option<Confusion>,
     /// What was taken for something else, the worst first.
     pub mistakes: Vec<Sample>,
     /// What was known for what it is, with the most confidence.
@@ -153,10 +155,13 @@ impl History {
         let _ = writeln!(html, "<p class=\"sub\">{}</p>", escape(&self.state()));
         html.push_str(&self.cards());
         html.push_str(&self.charts());
-        if let Some(confusion) = self.confusion() {
-            html.push_str(&matrix::html(confusion, |class| self.class(class)));
+        let (confusion, when) = match &shown.confusion {
+            Some(tested) => (Some(tested), "in the test"),
+            None => (self.confusion(), "in the best evaluation"),
+        };
+        if let Some(confusion) = confusion {
+            html.push_str(&matrix::html(confusion, when, |class| self.class(class)));
         }
-        let confusion = self.confusion();
         html.push_str(&scene::html(&shown.scenes, confusion, |class| self.class(class))?);
         html.push_str(&self.samples("Worst mistakes", &shown.mistakes)?);
         html.push_str(&self.samples("Right, and the surest", &shown.best)?);

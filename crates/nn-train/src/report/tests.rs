@@ -157,8 +157,13 @@ fn what_was_tested_comes_first_and_evaluations_within_epochs_are_drawn() -> Resu
 #[test]
 fn mistakes_are_counted_in_words() -> Result<(), TrainError> {
     let html = History::of(log()).html("", &Illustrations::default())?;
-    assert!(html.contains("2 mistakes; most often &lt;cat&gt; taken for dog &amp; co (2×)."), "{html}");
+    let says = "2 mistakes in the best evaluation; most often &lt;cat&gt; taken for dog &amp; co (2×).";
+    assert!(html.contains(says), "{html}");
+    let tested = Confusion { counts: vec![vec![5, 0], vec![0, 7]] };
+    let html = History::of(log())
+        .html("", &Illustrations { confusion: Some(tested), ..Illustrations::default() })?;
+    assert!(html.contains("No mistakes in the test.") && !html.contains("best evaluation;"), "{html}");
     let skewed = Confusion { counts: vec![vec![1], vec![1, 2]] };
-    assert_eq!(matrix::html(&skewed, |c| c.to_string()), "");
+    assert_eq!(matrix::html(&skewed, "", |c| c.to_string()), "");
     Ok(())
 }
