@@ -77,7 +77,8 @@ impl Activations {
 }
 
 /// Runs a forward pass that nobody will differentiate, of parameters that are trained elsewhere: an evaluation within training.
-/// Each activation goes as soon as the next op has read it. A backward pass within is an error. It holds for this crate's ops on the CPU, called by this thread.
+/// Each activation goes as soon as the next op has read it. A backward pass within is an error. It holds for this crate's ops on
+/// the CPU, called by this thread.
 ///
 /// ```
 /// # use nn_core::candle_core::{Device, Result, Tensor, Var};

@@ -185,7 +185,8 @@ fn evaluate_all<D: Dataset>(
     Ok(means.map(|means| Findings { weights, ema: Some(means) }))
 }
 
-/// A pass over a data set in evaluation mode, without gradients ([`no_grad`]), the loader's shard of it; `None` if `progress` answered [`ControlFlow::Break`].
+/// A pass over a data set in evaluation mode, without gradients ([`no_grad`]), the loader's shard of it; `None` if `progress`
+/// answered [`ControlFlow::Break`].
 ///
 /// # Errors
 /// What `forward` and the data say.
