@@ -38,6 +38,7 @@ pub mod weights;
 pub use activations::{Activations, no_grad};
 pub use backward::backward;
 pub use candle_core::Result;
+pub use cpu::simd::vectorised;
 pub use ctx::{Ctx, Mode};
 pub use layer::{Layer, Through};
 pub use peers::Peers;

@@ -58,11 +58,10 @@ impl Ema {
     pub fn update(&mut self) -> Result<()> {
         let (first, share) = (self.updates == 0, 1.0 - self.decay);
         self.updates += 1;
-        self.tensors.iter().try_for_each(
-            |(_, weight, mean)| {
-                if first { mean.set(weight) } else { lerp(mean, weight, share) }
-            },
-        )
+        if first {
+            return self.tensors.iter().try_for_each(|(_, weight, mean)| mean.set(weight));
+        }
+        lerp(self.tensors.iter().map(|(_, weight, mean)| (mean, weight.as_tensor())), share)
     }
 
     /// Puts the means where the weights are and the weights where the means are: for an evaluation, and back.

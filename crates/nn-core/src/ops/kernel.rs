@@ -6,6 +6,7 @@
 mod linked;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
@@ -19,6 +20,7 @@ use crate::activations::{Activations, Left};
 use crate::backward::{Derivative, Mark};
 use crate::cpu::Element;
 use crate::cpu::strided::gather;
+use crate::ensure;
 use crate::graph::{Operation, Origin};
 
 /// A contiguous, row-major read of one argument.
@@ -124,6 +126,33 @@ pub(crate) enum Reads {
     Both,
     /// Both, not rounded.
     Exactly,
+}
+
+/// What a gradient needs of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    Shape,
+    /// The numbers, which may be rounded.
+    Numbers,
+    ExactNumbers,
+}
+
+impl Reads {
+    fn of_arguments(self) -> Need {
+        match self {
+            Self::Nothing | Self::Output | Self::OutputExactly => Need::Shape,
+            Self::Arguments | Self::Both => Need::Numbers,
+            Self::Exactly => Need::ExactNumbers,
+        }
+    }
+
+    fn of_output(self) -> Need {
+        match self {
+            Self::Nothing | Self::Arguments => Need::Shape,
+            Self::Output | Self::Both => Need::Numbers,
+            Self::OutputExactly | Self::Exactly => Need::ExactNumbers,
+        }
+    }
 }
 
 /// Whether the CPU kernels can take these tensors: all on the CPU, all `f32` or all `f64`.
@@ -402,25 +431,42 @@ impl<K: Kernel<3>> CustomOp3 for Op<K> {
     }
 }
 
-/// Changes contiguous `f32` CPU tensors in place, all of them and `grad` in one pass over memory.
+/// Changes contiguous `f32` CPU tensors in place, all of them in one pass over memory, beside others that are only read.
 ///
-/// `f` receives the elements of each tensor of `state`, in the order given, and those of `grad`. This is what
-/// an optimiser step is made of: Candle's own operations would write a new tensor for every term.
+/// `f` receives the elements of each tensor of `state` and of `read`, in the orders given. This is what an optimiser step
+/// is made of: Candle's own operations would write a new tensor for every term. The tensors are borrowed one inside the
+/// other, so there should be dozens of them rather than thousands.
 ///
 /// # Errors
-/// If a tensor is not a contiguous `f32` tensor on the CPU, or two of them share their storage.
+/// If a tensor of `state` is not a contiguous `f32` tensor on the CPU, one of `read` not an `f32` tensor on the CPU, or if
+/// what is to be changed shares its memory with another tensor.
 pub fn update_in_place(
     state: &[&Tensor],
-    grad: &Tensor,
-    f: impl FnOnce(&mut [&mut [f32]], &[f32]),
+    read: &[&Tensor],
+    f: impl FnOnce(&mut [&mut [f32]], &[&[f32]]),
 ) -> Result<()> {
-    let grad = grad.contiguous()?;
-    let (storage, layout) = grad.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else {
-        candle_core::bail!("update_in_place: needs CPU tensors, got one on {:?}", grad.device().location())
-    };
-    let grad = Strided::<f32>::new(storage, layout)?.contiguous();
-    nest(state, Vec::with_capacity(state.len()), &grad.data, f)
+    let mut places = HashSet::new();
+    for place in state.iter().filter_map(|x| place(x)) {
+        ensure!(places.insert(place), "update_in_place: two of the tensors to be changed share their memory");
+    }
+    let shared = read.iter().filter_map(|x| place(x)).any(|place| places.contains(&place));
+    ensure!(!shared, "update_in_place: a tensor that is read shares its memory with one that is changed");
+    let held: Vec<_> = read.iter().map(|x| x.storage_and_layout()).collect();
+    let plain = held.iter().zip(read).map(|((storage, layout), x)| match &**storage {
+        Storage::Cpu(storage) => Strided::<f32>::new(storage, layout).map(|x| x.contiguous()),
+        _ => candle_core::bail!("update_in_place: needs CPU tensors, got one on {:?}", x.device().location()),
+    });
+    let plain = plain.collect::<Result<Vec<_>>>()?;
+    let read: Vec<&[f32]> = plain.iter().map(|x| &*x.data).collect();
+    nest(state, Vec::with_capacity(state.len()), &read, f)
+}
+
+/// Where the numbers lie of which a tensor is made, unless there are none.
+fn place(x: &Tensor) -> Option<*const f32> {
+    match &*x.storage_and_layout().0 {
+        Storage::Cpu(CpuStorage::F32(numbers)) if !numbers.is_empty() => Some(numbers.as_ptr()),
+        _ => None,
+    }
 }
 
 /// Lends `f` the elements of a contiguous `f32` tensor on the CPU, to be written over.
@@ -438,34 +484,34 @@ pub(crate) fn overwrite<R>(x: &Tensor, f: impl FnOnce(&mut [f32]) -> R) -> Resul
 }
 
 /// Borrows the tensors one inside the other: Candle lends one mutable storage at a time, for the length of a call.
-fn nest<F: FnOnce(&mut [&mut [f32]], &[f32])>(
+fn nest<F: FnOnce(&mut [&mut [f32]], &[&[f32]])>(
     state: &[&Tensor],
     mut open: Vec<&mut [f32]>,
-    grad: &[f32],
+    read: &[&[f32]],
     f: F,
 ) -> Result<()> {
     let Some((first, rest)) = state.split_first() else {
-        f(&mut open, grad);
+        f(&mut open, read);
         return Ok(());
     };
-    first.inplace_op1(&Nested { inner: Mutex::new(Some((rest, open, grad, f))) })
+    first.inplace_op1(&Nested { inner: Mutex::new(Some((rest, open, read, f))) })
 }
 
 /// What is left to borrow, handed from call to call.
-type Remaining<'a, 's, F> = (&'a [&'a Tensor], Vec<&'s mut [f32]>, &'a [f32], F);
+type Remaining<'a, 's, F> = (&'a [&'a Tensor], Vec<&'s mut [f32]>, &'a [&'a [f32]], F);
 
 struct Nested<'a, 's, F> {
     inner: Mutex<Option<Remaining<'a, 's, F>>>,
 }
 
-impl<F: FnOnce(&mut [&mut [f32]], &[f32])> InplaceOp1 for Nested<'_, '_, F> {
+impl<F: FnOnce(&mut [&mut [f32]], &[&[f32]])> InplaceOp1 for Nested<'_, '_, F> {
     fn name(&self) -> &'static str {
         "update_in_place"
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let taken = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((rest, open, grad, f)) = taken else { unreachable!("Candle runs an op once") };
+        let Some((rest, open, read, f)) = taken else { unreachable!("Candle runs an op once") };
         let CpuStorage::F32(data) = storage else {
             candle_core::bail!("update_in_place: needs f32 tensors, got {:?}", storage.dtype())
         };
@@ -475,7 +521,7 @@ impl<F: FnOnce(&mut [&mut [f32]], &[f32])> InplaceOp1 for Nested<'_, '_, F> {
         // The vector's lifetime shrinks to this call, so it can take the slice this call was lent.
         let mut open: Vec<&mut [f32]> = open.into_iter().collect();
         open.push(&mut data[start..end]);
-        nest(rest, open, grad, f)
+        nest(rest, open, read, f)
     }
 }
 
@@ -489,8 +535,8 @@ mod tests {
     fn update_in_place_sees_all_tensors_at_once() -> Result<()> {
         let (p, m) = (Var::new(&[1f32, 2.0], &Device::Cpu)?, Var::new(&[10f32, 20.0], &Device::Cpu)?);
         let grad = Tensor::new(&[0.5f32, 0.25], &Device::Cpu)?;
-        update_in_place(&[&p, &m], &grad, |state, grad| {
-            let [p, m] = state else { unreachable!("two tensors were given") };
+        update_in_place(&[&p, &m], &[&grad], |state, read| {
+            let ([p, m], [grad]) = (state, read) else { unreachable!("three tensors were given") };
             for i in 0..grad.len() {
                 m[i] += grad[i];
                 p[i] -= m[i];
@@ -505,8 +551,26 @@ mod tests {
     fn update_in_place_refuses_other_types() -> Result<()> {
         let p = Var::new(&[1f64], &Device::Cpu)?;
         let grad = Tensor::new(&[1f32], &Device::Cpu)?;
-        let error = update_in_place(&[&p], &grad, |_, _| {}).expect_err("f64").to_string();
+        let error = update_in_place(&[&p], &[&grad], |_, _| {}).expect_err("f64").to_string();
         assert!(error.contains("f32") && error.contains("F64"), "{error}");
         Ok(())
+    }
+
+    #[test]
+    fn update_in_place_refuses_shared_memory() -> Result<()> {
+        let p = Var::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu)?;
+        let other = Var::from_tensor(&p.copy()?)?;
+        let row = p.get(0)?;
+        for (state, read, what) in [
+            (&[p.as_tensor(), &other, &p][..], &[][..], "two of the tensors to be changed"),
+            (&[&other, &p], &[&other.t()?, &row], "a tensor that is read shares"),
+        ] {
+            let error = update_in_place(state, read, |_, _| unreachable!("refused")).expect_err(what);
+            assert!(error.to_string().contains(what), "{error}");
+        }
+        // What is only read may be read twice.
+        update_in_place(&[&other], &[&p, &row], |_, read| {
+            assert_eq!(read, [&[1.0, 2.0, 3.0, 4.0][..], &[1.0, 2.0]])
+        })
     }
 }

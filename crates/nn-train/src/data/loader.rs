@@ -4,12 +4,12 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use candle_core::{Error, Result};
 use nn_core::{Random, ensure};
 
+use super::queue::{Maker, Taker, queue};
 use super::sampling::Weighted;
 use super::{Dataset, Shard};
 
@@ -42,7 +42,7 @@ pub struct LoaderConfig {
 
 impl Default for LoaderConfig {
     fn default() -> Self {
-        Self { batch_size: 1, order: Order::Sequential, prefetch: 2, workers: 1, shard: Shard::WHOLE }
+        Self { batch_size: 1, order: Order::Sequential, prefetch: 4, workers: 1, shard: Shard::WHOLE }
     }
 }
 
@@ -185,7 +185,7 @@ impl<D: Dataset> Loader<D> {
         stride: usize,
     ) -> Result<Worker<D::Batch>> {
         let data = Arc::clone(&self.data);
-        let (sender, receiver) = sync_channel(self.config.prefetch.div_ceil(stride));
+        let (maker, taker) = queue(self.config.prefetch.div_ceil(stride));
         // What comes twice in an epoch, here or in another shard, is not to be augmented twice in the same way.
         let (repeats, shard) = (self.weights.is_some(), self.config.shard);
         let batches = (first..self.own_batches()).step_by(stride).map(|n| {
@@ -195,11 +195,11 @@ impl<D: Dataset> Loader<D> {
         let batches: Vec<_> = batches.collect();
         let work = move || {
             let batches = batches.into_iter().map(|(places, random)| (&order[places], random));
-            produce(&*data, batches, &sender);
+            produce(&*data, batches, &maker);
         };
         let thread = thread::Builder::new().name("loader".to_owned()).spawn(work);
         let thread = thread.map_err(|e| Error::Msg(format!("Loader: cannot start its thread: {e}")))?;
-        Ok(Worker { batches: receiver, thread })
+        Ok(Worker { batches: taker, thread })
     }
 }
 
@@ -207,12 +207,12 @@ impl<D: Dataset> Loader<D> {
 fn produce<'a, D: Dataset>(
     data: &D,
     batches: impl Iterator<Item = (&'a [usize], Random)>,
-    sender: &SyncSender<Result<D::Batch>>,
+    maker: &Maker<Result<D::Batch>>,
 ) {
     for (indices, random) in batches {
         let batch = data.batch(indices, random);
         let failed = batch.is_err();
-        if sender.send(batch).is_err() || failed {
+        if maker.put(batch).is_err() || failed {
             return;
         }
     }
@@ -232,7 +232,7 @@ pub struct Epoch<B> {
 /// A thread, and where it puts its batches.
 #[derive(Debug)]
 struct Worker<B> {
-    batches: Receiver<Result<B>>,
+    batches: Taker<Result<B>>,
     thread: JoinHandle<()>,
 }
 
@@ -283,21 +283,21 @@ impl<B> Iterator for Epoch<B> {
             _ => None,
         };
         let Some(worker) = worker else { return self.stop().map(Err) };
-        let batch = worker.batches.recv();
+        let batch = worker.batches.take();
         if let State::Running(workers) = &mut self.state {
             workers.push_back(worker);
         }
         match batch {
-            Ok(Ok(batch)) => {
+            Some(Ok(batch)) => {
                 self.left -= 1;
                 Some(Ok(batch))
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 self.stop();
                 Some(Err(error))
             }
             // The thread is gone before its turn was over: it panicked.
-            Err(_) => self.stop().map(Err),
+            None => self.stop().map(Err),
         }
     }
 

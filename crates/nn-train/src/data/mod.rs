@@ -37,6 +37,7 @@ mod pairs;
 mod parallel;
 mod portion;
 mod prepared;
+mod queue;
 mod sampling;
 mod sequences;
 mod series;

@@ -3,18 +3,15 @@
 //! Source: You et al. 2020, arXiv:1904.00962, algorithm 2, with φ the identity; without the clipping of all gradients
 //! together that some implementations put before it, which is a matter of the loop.
 
-use std::iter::once;
-
-use candle_core::{Result, Tensor, Var};
-use nn_core::ops;
-use pulp::Arch;
+use candle_core::Result;
+use nn_core::vectorised;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::adam::{Decay, Moments};
-use super::apply::{STRETCH, is_plain};
+use super::apply::{Numbers, SHARED, STRETCH, Update, in_place};
 use super::formula::{Quantity, Turn, Whole};
-use crate::clip::sum_of_squares;
+use crate::clip::{squares, sum_of_squares};
 
 /// `u = m̂ / (√v̂ + eps) + weight_decay · p`, `p ← p − lr · ‖p‖ / ‖u‖ · u`; the ratio is 1 where a norm is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +50,21 @@ struct Scales {
     second: f64,
 }
 
+/// A part of a parameter, small enough for a core's own cache.
+struct Stretch<'a> {
+    /// The place of its parameter in the group.
+    of: usize,
+    scales: Scales,
+    p: &'a mut [f32],
+    means: [&'a mut [f32]; 2],
+    grad: &'a [f32],
+    /// The sums of the squares of the parameter and of the direction.
+    squares: [f64; 2],
+}
+
+/// Elements of a group of parameters that the second pass should still find in the cache: 8 MiB with means and gradient.
+const CACHED: usize = 1 << 19;
+
 impl Lamb {
     fn scales(&self, turn: Turn) -> Scales {
         let [first, second] = self.moments().corrections(turn);
@@ -65,110 +77,104 @@ impl Lamb {
         m.times(s.first) / v.sqrt().times(s.second).plus(self.eps) + p.times(s.decay)
     }
 
-    /// Updates a parameter and its two means: on the CPU in two passes over memory, of which the second works the direction
-    /// out anew rather than read what the first has written.
-    pub(super) fn apply(&self, turn: Turn, var: &Var, kept: &[Var], grad: &Tensor) -> Result<()> {
-        let state: Vec<&Tensor> = once(var).chain(kept).map(Var::as_tensor).collect();
-        if is_plain(&state, grad) {
-            return ops::update_in_place(&state, grad, |state, grad| {
-                let [p, m, v] = state else { unreachable!("a parameter and two means") };
-                self.numbers(turn, p, [m, v], grad);
-            });
-        }
-        let [p, m, v] = state[..] else { unreachable!("a parameter and two means") };
-        let [m, v] = self.moments().means(Whole::new(grad), [m, v].map(Whole::new));
-        let direction = self.direction(self.scales(turn), Whole::new(p), [m.clone(), v.clone()]).get()?;
-        let far = turn.lr * trust(sum_of_squares(p)?, sum_of_squares(&direction)?);
-        let new = (p - (direction * far)?)?;
-        once(var).chain(kept).zip([new, m.get()?, v.get()?]).try_for_each(|(var, new)| var.set(&new))
+    /// Updates parameters and their two means: on the CPU in two passes over memory, of which the second works the
+    /// direction out anew rather than read what the first has written.
+    pub(super) fn apply(&self, updates: &[Update<'_>]) -> Result<()> {
+        in_place(updates, CACHED, |parameters| self.numbers(parameters), |update| self.tensors(update))
     }
 
-    fn numbers(&self, turn: Turn, p: &mut [f32], [m, v]: [&mut [f32]; 2], grad: &[f32]) {
-        let scales = self.scales(turn);
-        let far = |[of_p, of_direction]: [f64; 2]| turn.lr * trust(of_p, of_direction);
-        if grad.len() <= STRETCH {
-            let far = far(self.first_pass(scales, p, [&mut *m, &mut *v], grad));
-            return self.second_pass(scales, far, p, [m, v]);
+    fn tensors(&self, update: Update<'_>) -> Result<()> {
+        let Update { turn, var: p, kept, grad } = update;
+        let [m, v] = kept else { unreachable!("two means") };
+        let [m, v] = self.moments().means(Whole::new(grad), [Whole::new(m), Whole::new(v)]);
+        let direction = self.direction(self.scales(turn), Whole::new(p), [m.clone(), v.clone()]).get()?;
+        let far = turn.lr * trust([sum_of_squares(p)?, sum_of_squares(&direction)?]);
+        update.set([(p.as_tensor() - (direction * far)?)?, m.get()?, v.get()?])
+    }
+
+    fn numbers(&self, parameters: Vec<Numbers<'_>>) {
+        let total: usize = parameters.iter().map(|parameter| parameter.grad.len()).sum();
+        let mut far: Vec<f64> = parameters.iter().map(|parameter| parameter.turn.lr).collect();
+        let mut stretches = Vec::with_capacity(parameters.len() + total / STRETCH);
+        for (of, Numbers { turn, state, grad }) in parameters.into_iter().enumerate() {
+            let scales = self.scales(turn);
+            let mut state = state.into_iter().map(|tensor| tensor.chunks_mut(STRETCH));
+            let (Some(p), Some(m), Some(v)) = (state.next(), state.next(), state.next()) else {
+                unreachable!("a parameter and two means")
+            };
+            let means = m.zip(v).map(|(m, v)| [m, v]);
+            stretches.extend(p.zip(means).zip(grad.chunks(STRETCH)).map(|((p, means), grad)| Stretch {
+                of,
+                scales,
+                p,
+                means,
+                grad,
+                squares: [0.0; 2],
+            }));
         }
-        let old = p.par_chunks(STRETCH).zip(m.par_chunks_mut(STRETCH)).zip(v.par_chunks_mut(STRETCH));
-        let squares = old.zip(grad.par_chunks(STRETCH));
-        let squares = squares.map(|(((p, m), v), grad)| self.first_pass(scales, p, [m, v], grad));
+        let each = |stretches: &mut [Stretch<'_>], pass: &(dyn Fn(&mut Stretch<'_>) + Sync)| {
+            if total < SHARED {
+                stretches.iter_mut().for_each(pass)
+            } else {
+                stretches.par_iter_mut().for_each(pass)
+            }
+        };
+        each(&mut stretches, &|stretch| stretch.squares = self.first_pass(stretch));
         // One after the other, however many threads there are.
-        let squares = squares.collect::<Vec<_>>().into_iter();
-        let far = far(squares.fold([0.0; 2], |[a, b], [p, direction]| [a + p, b + direction]));
-        let new = p.par_chunks_mut(STRETCH).zip(m.par_chunks(STRETCH)).zip(v.par_chunks(STRETCH));
-        new.for_each(|((p, m), v)| self.second_pass(scales, far, p, [m, v]));
+        let mut squares = vec![[0.0; 2]; far.len()];
+        for stretch in &stretches {
+            squares[stretch.of].iter_mut().zip(stretch.squares).for_each(|(sum, part)| *sum += part);
+        }
+        far.iter_mut().zip(squares).for_each(|(far, squares)| *far *= trust(squares));
+        each(&mut stretches, &|stretch| self.second_pass(far[stretch.of], stretch));
     }
 
     /// Updates the means; the sums of the squares of the parameter and of the direction.
-    fn first_pass(&self, s: Scales, p: &[f32], [m, v]: [&mut [f32]; 2], grad: &[f32]) -> [f64; 2] {
-        let moments = self.moments();
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let mut sums = [[0.0; LANES]; 2];
-                // Whole arrays, so that the loops need no checks, and a rest.
-                let ((p, p_rest), (grad, grad_rest)) = (p.as_chunks::<LANES>(), grad.as_chunks::<LANES>());
-                let ((m, m_rest), (v, v_rest)) = (m.as_chunks_mut::<LANES>(), v.as_chunks_mut::<LANES>());
-                let pieces = p.chunks(PIECE).zip(grad.chunks(PIECE));
-                let pieces = pieces.zip(m.chunks_mut(PIECE).zip(v.chunks_mut(PIECE)));
-                for ((p, grad), (m, v)) in pieces {
-                    let mut piece = [[0.0f32; LANES]; 2];
-                    for (((p, grad), m), v) in p.iter().zip(grad).zip(m).zip(v) {
-                        for i in 0..LANES {
-                            let direction = self.first(&moments, s, p[i], grad[i], [&mut m[i], &mut v[i]]);
-                            piece[0][i] += p[i] * p[i];
-                            piece[1][i] += direction * direction;
-                        }
+    fn first_pass(&self, stretch: &mut Stretch<'_>) -> [f64; 2] {
+        let (moments, s) = (self.moments(), stretch.scales);
+        let mut room = [0.0; BLOCK];
+        let mut sums = [0.0; 2];
+        let [m, v] = &mut stretch.means;
+        let means = m.chunks_mut(BLOCK).zip(v.chunks_mut(BLOCK));
+        for ((p, grad), (m, v)) in stretch.p.chunks(BLOCK).zip(stretch.grad.chunks(BLOCK)).zip(means) {
+            let direction = &mut room[..p.len()];
+            vectorised(
+                #[inline(always)]
+                || {
+                    let n = direction.len();
+                    let (p, grad, m, v) = (&p[..n], &grad[..n], &mut m[..n], &mut v[..n]);
+                    for i in 0..n {
+                        [m[i], v[i]] = moments.means(grad[i], [m[i], v[i]]);
+                        direction[i] = self.direction(s, p[i], [m[i], v[i]]);
                     }
-                    for (sums, piece) in sums.iter_mut().zip(piece) {
-                        sums.iter_mut().zip(piece).for_each(|(sum, part)| *sum += f64::from(part));
-                    }
-                }
-                for (((&p, &grad), m), v) in p_rest.iter().zip(grad_rest).zip(m_rest).zip(v_rest) {
-                    sums[0][0] += square(p);
-                    sums[1][0] += square(self.first(&moments, s, p, grad, [m, v]));
-                }
-                sums.map(|lanes| lanes.iter().sum())
-            },
-        )
-    }
-
-    /// Updates the means of one number; its direction.
-    #[inline(always)]
-    fn first(&self, moments: &Moments, s: Scales, p: f32, g: f32, [m, v]: [&mut f32; 2]) -> f32 {
-        let means = moments.means(g, [*m, *v]);
-        [*m, *v] = means;
-        self.direction(s, p, means)
+                },
+            );
+            sums[0] += squares(p);
+            sums[1] += squares(direction);
+        }
+        sums
     }
 
     /// Goes so far in the direction.
-    fn second_pass(&self, s: Scales, far: f64, p: &mut [f32], [m, v]: [&[f32]; 2]) {
-        Arch::new().dispatch(
+    fn second_pass(&self, far: f64, stretch: &mut Stretch<'_>) {
+        let Stretch { scales: s, p, means: [m, v], .. } = stretch;
+        vectorised(
             #[inline(always)]
             || {
                 let n = p.len();
                 let (m, v) = (&m[..n], &v[..n]);
                 for i in 0..n {
-                    p[i] -= self.direction(s, p[i], [m[i], v[i]]).times(far);
+                    p[i] -= self.direction(*s, p[i], [m[i], v[i]]).times(far);
                 }
             },
         );
     }
 }
 
-/// Sums that run beside each other, so that an addition need not wait for the one before.
-const LANES: usize = 16;
-
-/// Arrays whose squares are summed as they are before their sum joins one in `f64`.
-const PIECE: usize = 64;
-
-#[inline(always)]
-fn square(x: f32) -> f64 {
-    f64::from(x) * f64::from(x)
-}
+/// Elements whose directions are kept until their squares are summed.
+const BLOCK: usize = 1024;
 
 /// `‖p‖ / ‖u‖` from the sums of squares; 1 where one of them is 0.
-fn trust(of_parameter: f64, of_direction: f64) -> f64 {
+fn trust([of_parameter, of_direction]: [f64; 2]) -> f64 {
     if of_parameter > 0.0 && of_direction > 0.0 { (of_parameter / of_direction).sqrt() } else { 1.0 }
 }

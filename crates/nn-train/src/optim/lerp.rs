@@ -1,8 +1,8 @@
-//! One tensor moved towards another.
+//! Tensors moved towards others.
 
 use candle_core::{Result, Tensor, Var};
 
-use super::apply::apply;
+use super::apply::{Update, apply};
 use super::formula::{Formula, Quantity, Turn};
 
 /// `x ← x + share · (goal − x)`
@@ -21,10 +21,11 @@ impl Formula<0> for Lerp {
     }
 }
 
-/// Moves `x` by a share of the way towards `goal`.
+/// Moves each tensor by a share of the way towards its goal.
 ///
 /// Source: `torch.lerp` with a weight below 0.5.
-pub(crate) fn lerp(x: &Var, goal: &Tensor, share: f64) -> Result<()> {
+pub(crate) fn lerp<'a>(pairs: impl IntoIterator<Item = (&'a Var, &'a Tensor)>, share: f64) -> Result<()> {
     let turn = Turn { lr: share, decay: 0.0, number: 1, memo: 1.0 };
-    apply(&Lerp, turn, x, &[], goal)
+    let updates = pairs.into_iter().map(|(var, grad)| Update { turn, var, kept: &[], grad });
+    apply(&Lerp, &updates.collect::<Vec<_>>())
 }

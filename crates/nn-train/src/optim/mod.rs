@@ -1,4 +1,4 @@
-//! Optimisers with PyTorch's update rules: one pass over memory per parameter on the CPU, two of LAMB.
+//! Optimisers with PyTorch's update rules: one pass over memory on the CPU, two of LAMB.
 //!
 //! A rule is a file: its options, and its arithmetic as a formula, which serves single numbers and
 //! whole tensors alike.
@@ -17,7 +17,7 @@ mod radam;
 mod rmsprop;
 mod sgd;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Result, Tensor, Var};
@@ -25,7 +25,7 @@ use nn_core::ensure;
 use serde::{Deserialize, Serialize};
 
 use self::adam::Moments;
-use self::apply::apply;
+use self::apply::{Update, apply};
 use self::formula::Turn;
 
 pub(crate) use lerp::lerp;
@@ -138,35 +138,31 @@ impl Rule {
         }
     }
 
-    /// Updates one parameter, and what is kept for it, by its gradient.
-    fn update(&self, turn: Turn, var: &Var, kept: &[Var], grad: &Tensor) -> Result<()> {
+    /// Updates parameters, and what is kept for them, by their gradients.
+    fn update(&self, updates: &[Update<'_>]) -> Result<()> {
         match self {
-            Self::Sgd(rule) if kept.is_empty() => apply::<0, _>(rule, turn, var, kept, grad),
-            Self::Sgd(rule) => apply::<1, _>(rule, turn, var, kept, grad),
-            Self::Adam(rule) => moments(&rule.moments(), turn, var, kept, grad),
-            Self::AdamW(rule) => moments(&rule.moments(), turn, var, kept, grad),
-            Self::NAdam(rule) => apply(rule, turn, var, kept, grad),
-            Self::RAdam(rule) => apply(rule, turn, var, kept, grad),
-            Self::RmsProp(rule) => match kept.len() {
-                1 => apply::<1, _>(rule, turn, var, kept, grad),
-                2 => apply::<2, _>(rule, turn, var, kept, grad),
-                _ => apply::<3, _>(rule, turn, var, kept, grad),
+            Self::Sgd(rule) if rule.slots().is_empty() => apply::<0, _>(rule, updates),
+            Self::Sgd(rule) => apply::<1, _>(rule, updates),
+            Self::Adam(rule) => moments(&rule.moments(), updates),
+            Self::AdamW(rule) => moments(&rule.moments(), updates),
+            Self::NAdam(rule) => apply(rule, updates),
+            Self::RAdam(rule) => apply(rule, updates),
+            Self::RmsProp(rule) => match rule.slots().len() {
+                1 => apply::<1, _>(rule, updates),
+                2 => apply::<2, _>(rule, updates),
+                _ => apply::<3, _>(rule, updates),
             },
-            Self::Adagrad(rule) => apply(rule, turn, var, kept, grad),
-            Self::Adadelta(rule) => apply(rule, turn, var, kept, grad),
-            Self::Lamb(rule) => rule.apply(turn, var, kept, grad),
-            Self::Lion(rule) => apply(rule, turn, var, kept, grad),
+            Self::Adagrad(rule) => apply(rule, updates),
+            Self::Adadelta(rule) => apply(rule, updates),
+            Self::Lamb(rule) => rule.apply(updates),
+            Self::Lion(rule) => apply(rule, updates),
         }
     }
 }
 
 /// Adam's family, with the largest mean square or without.
-fn moments(rule: &Moments, turn: Turn, var: &Var, kept: &[Var], grad: &Tensor) -> Result<()> {
-    if rule.amsgrad {
-        apply::<3, _>(rule, turn, var, kept, grad)
-    } else {
-        apply::<2, _>(rule, turn, var, kept, grad)
-    }
+fn moments(rule: &Moments, updates: &[Update<'_>]) -> Result<()> {
+    if rule.amsgrad { apply::<3, _>(rule, updates) } else { apply::<2, _>(rule, updates) }
 }
 
 /// By what a group of parameters differs from the rule and the schedule.
@@ -208,10 +204,18 @@ impl Optimizer {
     /// Will train `parameters`, as [`nn_core::ParamStore::parameters`] lists them.
     ///
     /// # Errors
-    /// If a hyper-parameter of the rule is out of range.
+    /// If a hyper-parameter of the rule is out of range, or a parameter is there twice.
     pub fn new(rule: Rule, mut parameters: Vec<(String, Var)>) -> Result<Self> {
         rule.check()?;
         parameters.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut known = HashMap::new();
+        for (name, var) in &parameters {
+            if let Some(other) = known.insert(var.id(), name) {
+                candle_core::bail!(
+                    "Optimizer: {other} and {name} are one parameter, which is to be listed once"
+                );
+            }
+        }
         let slots = parameters.iter().map(|(_, var)| {
             let start = || Var::from_tensor(&(var.zeros_like()? + rule.start())?);
             let state = rule.slots().iter().map(|_| start()).collect::<Result<_>>()?;
@@ -267,6 +271,7 @@ impl Optimizer {
         ensure!(lr.is_finite() && lr >= 0.0, "Optimizer: lr must be 0 or more, got {lr}");
         let rule = momentum.map_or(Ok(self.rule), |momentum| self.rule.with_momentum(momentum))?;
         let decay = rule.weight_decay();
+        let mut updates = Vec::with_capacity(self.slots.len());
         for ((name, var), slot) in self.parameters.iter().zip(&mut self.slots) {
             let Some(grad) = grads.get(var) else { continue };
             ensure!(
@@ -280,9 +285,9 @@ impl Optimizer {
             slot.memo *= rule.memo(number).map_or(1.0, |(_, factor)| factor);
             let Scale { lr: of_lr, weight_decay: of_decay } = slot.scale;
             let turn = Turn { lr: lr * of_lr, decay: decay * of_decay, number, memo: slot.memo };
-            rule.update(turn, var, &slot.state, grad)?;
+            updates.push(Update { turn, var, kept: &slot.state, grad });
         }
-        Ok(())
+        rule.update(&updates)
     }
 
     /// What is kept between steps: `{parameter}.momentum_buffer`, `.exp_avg`, … and the number of

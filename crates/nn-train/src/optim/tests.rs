@@ -72,6 +72,54 @@ fn numbers_and_tensors_follow_one_formula() -> Result<()> {
     Ok(())
 }
 
+/// Parameters of all sizes in one step, some of them in another type: each as if it were alone.
+#[test]
+fn many_parameters_are_each_updated_as_one_alone() -> Result<()> {
+    let sizes = (1..70).map(|i| 37 * i).chain([apply::SHARED, 5]);
+    let kinds: Vec<(usize, DType)> =
+        sizes.enumerate().map(|(i, n)| (n, if i % 9 == 4 { DType::F64 } else { DType::F32 })).collect();
+    for rule in rules() {
+        let var = |(i, &(n, dtype)): (usize, &(usize, DType))| -> Result<(String, Var)> {
+            Ok((format!("{i:03}"), Var::from_tensor(&numbers(i as u64, n).to_dtype(dtype)?)?))
+        };
+        let new = || kinds.iter().enumerate().map(var).collect::<Result<Vec<_>>>();
+        let (together, apart) = (new()?, new()?);
+        let scale = Scale { lr: 0.5, weight_decay: 0.0 };
+        let optimizer = |parameters: &[(String, Var)]| -> Result<Optimizer> {
+            let mut optimizer = Optimizer::new(rule, parameters.to_vec())?;
+            optimizer.scale(scale, |name, _| name.ends_with('7'))?;
+            Ok(optimizer)
+        };
+        let mut all = optimizer(&together)?;
+        let mut each = apart.iter().map(|one| optimizer(std::slice::from_ref(one))).collect::<Result<Vec<_>>>()?;
+        for number in 0..2 {
+            let grad = |(i, (_, var)): (usize, &(String, Var))| -> Result<Tensor> {
+                numbers(1000 * (1 + number) + i as u64, var.elem_count()).to_dtype(var.dtype())
+            };
+            let gradients = together.iter().enumerate().map(grad).collect::<Result<Vec<_>>>()?;
+            let of_all: Vec<_> = together.iter().map(|(_, var)| var).zip(gradients.iter().cloned()).collect();
+            all.step(&grads(&of_all), 0.01)?;
+            for ((one, (_, var)), grad) in each.iter_mut().zip(&apart).zip(&gradients) {
+                one.step(&grads(&[(var, grad.clone())]), 0.01)?;
+            }
+        }
+        for ((name, ours), (_, theirs)) in together.iter().zip(&apart) {
+            let bits = |x: &Var| x.to_dtype(DType::F64)?.to_vec1::<f64>();
+            assert_eq!(bits(ours)?, bits(theirs)?, "{rule:?}: {name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_parameter_that_is_listed_twice_is_refused() -> Result<()> {
+    let var = Var::from_tensor(&numbers(1, 5))?;
+    let named = ["head.weight", "embedding.weight"].map(|name| (name.to_owned(), var.clone()));
+    let error = Optimizer::new(Rule::default(), named.to_vec()).expect_err("twice").to_string();
+    assert!(error.contains("embedding.weight and head.weight are one parameter"), "{error}");
+    Ok(())
+}
+
 #[test]
 fn groups_have_rates_and_decays_of_their_own() -> Result<()> {
     let rule = Rule::Sgd(Sgd { weight_decay: 0.5, ..Sgd::default() });

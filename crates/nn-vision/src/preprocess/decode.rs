@@ -90,8 +90,20 @@ fn other(bytes: &[u8], format: ImageFormat) -> std::result::Result<(DynamicImage
     let mut decoder = reader.into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     check_size([height, width])?;
+    if format == ImageFormat::Gif {
+        check_frame(bytes)?;
+    }
     let orientation = decoder.orientation().map_err(damaged)?;
     Ok((DynamicImage::from_decoder(decoder).map_err(damaged)?, orientation))
+}
+
+/// A GIF's frame is read whole before it is cut to the picture, of which it may be any part, or beyond.
+fn check_frame(bytes: &[u8]) -> std::result::Result<(), String> {
+    let mut reader = gif::DecodeOptions::new().read_info(bytes).map_err(damaged)?;
+    match reader.next_frame_info().map_err(damaged)? {
+        Some(frame) => check_size([frame.height, frame.width].map(u32::from)),
+        None => Err(damaged("a GIF without a frame")),
+    }
 }
 
 /// `[H, W, 3]`, eight bits a channel.
@@ -204,7 +216,10 @@ mod tests {
         for at in [frame + 5, frame + 7] {
             jpeg[at..at + 2].copy_from_slice(&30_000u16.to_be_bytes());
         }
-        for bytes in [bmp, jpeg] {
+        // A GIF of one pixel whose frame claims as many.
+        let gif =
+            [b"GIF89a\x01\0\x01\0\0\0\0,\0\0\0\0".as_slice(), &[0x30, 0x75].repeat(2), b"\0\x02\0;"].concat();
+        for bytes in [bmp, jpeg, gif] {
             let message =
                 Picture::decode(&bytes, Channels::Grey).expect_err("900 million pixels").to_string();
             assert!(message.contains("30000×30000"), "{message}");

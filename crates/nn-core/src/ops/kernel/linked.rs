@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Shape, Tensor, Var};
 
-use super::{Kernel, Op, Reads, Strided, View, lend};
+use super::{Kernel, Need, Op, Strided, View, lend};
 use crate::backward::link;
 use crate::cpu::{Element, bf16};
 use crate::ops::sum_of;
@@ -25,10 +25,8 @@ pub(super) fn apply<K: Kernel<N>, const N: usize>(
     let reads = kernel.reads();
     let arguments = xs.map(Argument::of);
     for (argument, x) in arguments.iter().zip(xs) {
-        match (&argument.link, reads) {
-            (Some(link), Reads::Arguments | Reads::Both) => link.keep_rounded(x)?,
-            (Some(link), Reads::Exactly) => link.keep_whole(x),
-            _ => {}
+        if let Some(link) = &argument.link {
+            link.keep(x, reads.of_arguments())?;
         }
     }
     let result = Arc::new(Link::new(y.shape().clone()));
@@ -36,11 +34,7 @@ pub(super) fn apply<K: Kernel<N>, const N: usize>(
     let linked = Linked { kernel: kernel.settled(), arguments: arguments.into(), result: result.clone() };
     let place = put(linked, places.each_ref().map(|argument| &argument.place))?;
     let y = super::put1(Laid::new(elements(&y)?, result.shape.clone(), Some(result.clone())), &place)?;
-    match reads {
-        Reads::Output | Reads::Both => result.keep_rounded(&y)?,
-        Reads::OutputExactly | Reads::Exactly => result.keep_whole(&y),
-        Reads::Nothing | Reads::Arguments => {}
-    }
+    result.keep(&y, reads.of_output())?;
     Ok(y)
 }
 
@@ -82,11 +76,10 @@ impl Argument {
     }
 
     /// The argument as a gradient is to see it.
-    fn seen(&self, reads: Reads) -> Result<Tensor> {
-        let Some(link) = &self.link else { return Ok(self.place.clone()) };
-        match reads {
-            Reads::Nothing | Reads::Output | Reads::OutputExactly => link.shape_alone(self.place.dtype()),
-            Reads::Arguments | Reads::Both | Reads::Exactly => link.activation(),
+    fn seen(&self, need: Need) -> Result<Tensor> {
+        match &self.link {
+            Some(link) => link.seen(need, self.place.dtype()),
+            None => Ok(self.place.clone()),
         }
     }
 
@@ -122,6 +115,25 @@ fn nothing(dtype: DType) -> Result<&'static Var> {
 impl Link {
     fn new(shape: Shape) -> Self {
         Self { shape, rounded: OnceLock::new(), whole: OnceLock::new(), gradient: Mutex::new(None) }
+    }
+
+    fn keep(&self, x: &Tensor, need: Need) -> Result<()> {
+        match need {
+            Need::Shape => Ok(()),
+            Need::Numbers => self.keep_rounded(x),
+            Need::ExactNumbers => {
+                self.keep_whole(x);
+                Ok(())
+            }
+        }
+    }
+
+    /// The activation as a gradient that needs so much of it is to see it.
+    fn seen(&self, need: Need, dtype: DType) -> Result<Tensor> {
+        match need {
+            Need::Shape => self.shape_alone(dtype),
+            Need::Numbers | Need::ExactNumbers => self.activation(),
+        }
     }
 
     fn keep_rounded(&self, x: &Tensor) -> Result<()> {
@@ -194,15 +206,10 @@ impl<K: Kernel<N>, const N: usize> Kernel<N> for Linked<K, N> {
 
     fn backward(&self, _: [&Tensor; N], place: &Tensor, _: &Tensor) -> Result<[Option<Tensor>; N]> {
         let (reads, dy) = (self.kernel.reads(), self.result.gradient());
-        let y = match reads {
-            Reads::Nothing | Reads::Arguments => self.result.shape_alone(place.dtype())?,
-            Reads::Output | Reads::OutputExactly | Reads::Both | Reads::Exactly => {
-                self.result.activation()?
-            }
-        };
+        let y = self.result.seen(reads.of_output(), place.dtype())?;
         let mut xs = Vec::with_capacity(N);
         for argument in &*self.arguments {
-            xs.push(argument.seen(reads)?);
+            xs.push(argument.seen(reads.of_arguments())?);
         }
         let mut gradients = self.kernel.backward(std::array::from_fn(|i| &xs[i]), &y, &dy)?;
         for (gradient, argument) in gradients.iter_mut().zip(&*self.arguments) {
