@@ -91,7 +91,8 @@ fn many_parameters_are_each_updated_as_one_alone() -> Result<()> {
             Ok(optimizer)
         };
         let mut all = optimizer(&together)?;
-        let mut each = apart.iter().map(|one| optimizer(std::slice::from_ref(one))).collect::<Result<Vec<_>>>()?;
+        let mut each =
+            apart.iter().map(|one| optimizer(std::slice::from_ref(one))).collect::<Result<Vec<_>>>()?;
         for number in 0..2 {
             let grad = |(i, (_, var)): (usize, &(String, Var))| -> Result<Tensor> {
                 numbers(1000 * (1 + number) + i as u64, var.elem_count()).to_dtype(var.dtype())

@@ -253,7 +253,7 @@ impl Kernel<1> for Laid {
 
 #[cfg(test)]
 mod tests {
-    use super::super::apply1;
+    use super::super::{Reads, apply1};
     use super::*;
     use crate::Activations;
     use crate::testing::{gradcheck, randn};
