@@ -101,7 +101,7 @@ impl Tree {
     }
 }
 
-const NOT_OURS: &[&str] = &["target", "runs"];
+const NOT_OURS: &[&str] = &["target", "runs", "fuzz/artifacts", "fuzz/corpus", "fuzz/target"];
 
 fn walk(root: &Path, folder: &str, files: &mut Vec<String>) -> Result<()> {
     let here = root.join(folder);

@@ -126,6 +126,8 @@ impl Lamb {
             squares[stretch.of].iter_mut().zip(stretch.squares).for_each(|(sum, part)| *sum += part);
         }
         far.iter_mut().zip(squares).for_each(|(far, squares)| *far *= trust(squares));
+        // Backwards, for what the first pass came to last is still in the cache.
+        stretches.reverse();
         each(&mut stretches, &|stretch| self.second_pass(far[stretch.of], stretch));
     }
 
