@@ -216,9 +216,10 @@ mod tests {
         for at in [frame + 5, frame + 7] {
             jpeg[at..at + 2].copy_from_slice(&30_000u16.to_be_bytes());
         }
-        // A GIF of one pixel whose frame claims as many.
-        let gif =
-            [b"GIF89a\x01\0\x01\0\0\0\0,\0\0\0\0".as_slice(), &[0x30, 0x75].repeat(2), b"\0\x02\0;"].concat();
+        // A GIF of one pixel and two colours whose frame claims as many.
+        let mut gif = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0".to_vec();
+        gif.extend([30_000u16.to_le_bytes(); 2].concat());
+        gif.extend(b"\0\x02\0;");
         for bytes in [bmp, jpeg, gif] {
             let message =
                 Picture::decode(&bytes, Channels::Grey).expect_err("900 million pixels").to_string();
