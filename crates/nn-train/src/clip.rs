@@ -1,7 +1,7 @@
 //! Clipping of gradients, by their norm or one by one.
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use nn_core::{ensure, ops, vectorised};
 use rayon::prelude::*;
 
@@ -84,13 +84,17 @@ impl Trainer {
 }
 
 pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {
-    if x.dtype() == DType::F32 && x.device().is_cpu() {
-        let mut sum = 0.0;
-        // Nothing is changed; this is how numbers are read without a copy of them.
-        ops::update_in_place(&[], &[x], |_, read| sum = read.iter().map(|x| stretches(x)).sum())?;
-        return Ok(sum);
-    }
-    Ok(stretches(&x.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?))
+    Ok(match x.dtype() {
+        DType::F32 if x.device().is_cpu() => {
+            let mut sum = 0.0;
+            // Nothing is changed; this is how numbers are read without a copy of them.
+            ops::update_in_place(&[], &[x], |_, read| sum = read.iter().map(|x| stretches(x)).sum())?;
+            sum
+        }
+        DType::F32 => stretches(&x.flatten_all()?.to_vec1::<f32>()?),
+        // Not every device knows double precision.
+        _ => stretches(&x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?),
+    })
 }
 
 /// Elements that a thread sums at a time; how many threads there are does not change what is added to what.
@@ -125,8 +129,6 @@ pub(crate) fn squares<T: Copy + Into<f64>>(x: &[T]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     #[test]

@@ -446,10 +446,10 @@ pub fn update_in_place(
     f: impl FnOnce(&mut [&mut [f32]], &[&[f32]]),
 ) -> Result<()> {
     let mut places = HashSet::new();
-    for place in state.iter().filter_map(|x| place(x)) {
+    for place in state.iter().map(|x| place(x)) {
         ensure!(places.insert(place), "update_in_place: two of the tensors to be changed share their memory");
     }
-    let shared = read.iter().filter_map(|x| place(x)).any(|place| places.contains(&place));
+    let shared = read.iter().any(|x| places.contains(&place(x)));
     ensure!(!shared, "update_in_place: a tensor that is read shares its memory with one that is changed");
     let held: Vec<_> = read.iter().map(|x| x.storage_and_layout()).collect();
     let plain = held.iter().zip(read).map(|((storage, layout), x)| match &**storage {
@@ -461,12 +461,9 @@ pub fn update_in_place(
     nest(state, Vec::with_capacity(state.len()), &read, f)
 }
 
-/// Where the numbers lie of which a tensor is made, unless there are none.
-fn place(x: &Tensor) -> Option<*const f32> {
-    match &*x.storage_and_layout().0 {
-        Storage::Cpu(CpuStorage::F32(numbers)) if !numbers.is_empty() => Some(numbers.as_ptr()),
-        _ => None,
-    }
+/// Where the storage lies that a tensor is a view of.
+fn place(x: &Tensor) -> *const Storage {
+    std::ptr::from_ref(&*x.storage_and_layout().0)
 }
 
 /// Lends `f` the elements of a contiguous `f32` tensor on the CPU, to be written over.
@@ -561,8 +558,10 @@ mod tests {
         let p = Var::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu)?;
         let other = Var::from_tensor(&p.copy()?)?;
         let row = p.get(0)?;
+        let none = Var::zeros(0, DType::F32, &Device::Cpu)?;
         for (state, read, what) in [
-            (&[p.as_tensor(), &other, &p][..], &[][..], "two of the tensors to be changed"),
+            (&[none.as_tensor(), &none][..], &[][..], "two of the tensors to be changed"),
+            (&[p.as_tensor(), &other, &p], &[][..], "two of the tensors to be changed"),
             (&[&other, &p], &[&other.t()?, &row], "a tensor that is read shares"),
         ] {
             let error = update_in_place(state, read, |_, _| unreachable!("refused")).expect_err(what);

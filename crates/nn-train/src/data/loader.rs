@@ -31,7 +31,7 @@ pub struct LoaderConfig {
     /// In which order the examples come.
     pub order: Order,
     /// How many batches may wait to be taken, besides those that are being made, one by each worker. Rounded up to a
-    /// multiple of the workers; it bounds the memory.
+    /// multiple of the workers; it bounds the memory. A worker whose share is full goes on when half of it is left.
     pub prefetch: usize,
     /// Threads that make batches. One is enough for data in memory; files to decode and augment want one a core. What
     /// a batch holds does not depend on it.

@@ -1,7 +1,7 @@
 //! What waits between the thread that makes things and the one that takes them.
 //!
 //! A thread that is woken costs the other one tens of microseconds, so the maker is not woken for every thing that is
-//! taken: once there is no room left it sleeps until half of what may wait has gone.
+//! taken: once there is no room left it sleeps until no more than half of what may wait is left.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -43,6 +43,11 @@ struct State<T> {
 }
 
 impl<T> Shared<T> {
+    /// With so many left a maker that sleeps is woken: half of what may wait, so that the taker has something meanwhile.
+    fn few(&self) -> usize {
+        self.room.div_ceil(2)
+    }
+
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,7 +73,7 @@ impl<T> Maker<T> {
         }
         if state.waiting.len() > shared.room {
             state.maker_sleeps = true;
-            while !state.over && state.waiting.len() > shared.room / 2 {
+            while !state.over && state.waiting.len() > shared.few() {
                 state = shared.sleep(state);
             }
             state.maker_sleeps = false;
@@ -94,7 +99,7 @@ impl<T> Taker<T> {
         }
         state.taker_sleeps = false;
         let thing = state.waiting.pop_front();
-        if state.maker_sleeps && state.waiting.len() <= shared.room / 2 {
+        if state.maker_sleeps && state.waiting.len() <= shared.few() {
             shared.wake.notify_one();
         }
         thing
@@ -132,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_maker_sleeps_until_half_has_gone() {
-        for (room, goes_on_after) in [(0, 1), (1, 2), (2, 2), (4, 3), (5, 4)] {
+        for (room, goes_on_after) in [(0, 1), (1, 1), (2, 2), (4, 3), (5, 3)] {
             let (maker, taker) = queue(room);
             let made = AtomicUsize::new(0);
             thread::scope(|scope| {
@@ -159,15 +164,24 @@ mod tests {
 
     #[test]
     fn one_that_waits_hears_that_the_other_has_gone() {
-        let (maker, taker) = queue::<usize>(0);
+        /// Until one of the two has fallen asleep: the flag is set under the lock that sleep gives back.
+        fn asleep(shared: &Shared<usize>, sleeps: impl Fn(&State<usize>) -> bool) {
+            let began = Instant::now();
+            while !sleeps(&shared.state()) && began.elapsed() < Duration::from_secs(20) {
+                thread::yield_now();
+            }
+        }
+        let (maker, taker) = queue(0);
         thread::scope(|scope| {
             let waits = scope.spawn(move || taker.take());
+            asleep(&maker.0, |state| state.taker_sleeps);
             drop(maker);
             assert_eq!(waits.join().expect("no panic"), None);
         });
         let (maker, taker) = queue(0);
         thread::scope(|scope| {
             let waits = scope.spawn(move || maker.put(1).is_err());
+            asleep(&taker.0, |state| state.maker_sleeps);
             drop(taker);
             assert!(waits.join().expect("no panic"));
         });

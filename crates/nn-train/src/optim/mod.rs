@@ -140,14 +140,16 @@ impl Rule {
 
     /// Updates parameters, and what is kept for them, by their gradients.
     fn update(&self, updates: &[Update<'_>]) -> Result<()> {
+        // What is kept, not what this rule would keep: its momentum may be 0 in a step of one that has momentum.
+        let kept = updates.first().map_or(0, |update| update.kept.len());
         match self {
-            Self::Sgd(rule) if rule.slots().is_empty() => apply::<0, _>(rule, updates),
+            Self::Sgd(rule) if kept == 0 => apply::<0, _>(rule, updates),
             Self::Sgd(rule) => apply::<1, _>(rule, updates),
             Self::Adam(rule) => moments(&rule.moments(), updates),
             Self::AdamW(rule) => moments(&rule.moments(), updates),
             Self::NAdam(rule) => apply(rule, updates),
             Self::RAdam(rule) => apply(rule, updates),
-            Self::RmsProp(rule) => match rule.slots().len() {
+            Self::RmsProp(rule) => match kept {
                 1 => apply::<1, _>(rule, updates),
                 2 => apply::<2, _>(rule, updates),
                 _ => apply::<3, _>(rule, updates),
@@ -265,21 +267,19 @@ impl Optimizer {
     ///
     /// # Errors
     /// If the rate is negative or not finite, the rule cannot take the momentum, or a gradient has another shape than its
-    /// parameter.
+    /// parameter; nothing is then changed. If a gradient shares its memory with a parameter or what is kept for one.
     pub fn step(&mut self, grads: &GradStore, pace: impl Into<Pace>) -> Result<()> {
         let Pace { lr, momentum } = pace.into();
         ensure!(lr.is_finite() && lr >= 0.0, "Optimizer: lr must be 0 or more, got {lr}");
         let rule = momentum.map_or(Ok(self.rule), |momentum| self.rule.with_momentum(momentum))?;
+        for (name, var) in &self.parameters {
+            let (own, dims) = (var.dims(), grads.get(var).map_or(var.dims(), Tensor::dims));
+            ensure!(dims == own, "Optimizer: {name} is {own:?}, got a gradient of {dims:?}");
+        }
         let decay = rule.weight_decay();
         let mut updates = Vec::with_capacity(self.slots.len());
-        for ((name, var), slot) in self.parameters.iter().zip(&mut self.slots) {
+        for ((_, var), slot) in self.parameters.iter().zip(&mut self.slots) {
             let Some(grad) = grads.get(var) else { continue };
-            ensure!(
-                grad.dims() == var.dims(),
-                "Optimizer: {name} is {:?}, got a gradient of {:?}",
-                var.dims(),
-                grad.dims()
-            );
             slot.updates += 1;
             let number = slot.updates;
             slot.memo *= rule.memo(number).map_or(1.0, |(_, factor)| factor);

@@ -49,8 +49,8 @@ fn values(x: &Tensor) -> Vec<f32> {
 /// The tensors are what runs in `f64`, and on other devices; numbers are what runs in `f32` on the CPU.
 #[test]
 fn numbers_and_tensors_follow_one_formula() -> Result<()> {
-    // Over two whole stretches and a bit: threads must not matter either.
-    let n = 2 * apply::STRETCH + 77;
+    // So many that several threads share them.
+    let n = apply::SHARED + 77;
     for rule in rules() {
         let new = |dtype| -> Result<(Var, Optimizer)> {
             let var = Var::from_tensor(&numbers(1, n).to_dtype(dtype)?)?;
@@ -109,6 +109,84 @@ fn many_parameters_are_each_updated_as_one_alone() -> Result<()> {
             assert_eq!(bits(ours)?, bits(theirs)?, "{rule:?}: {name}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() -> Result<()> {
+    let n = apply::SHARED + 77;
+    for rule in rules() {
+        let with = |threads| -> Result<Vec<f32>> {
+            let var = Var::from_tensor(&numbers(1, n))?;
+            let mut optimizer = Optimizer::new(rule, vec![("w".to_owned(), var.clone())])?;
+            let grads = grads(&[(&var, numbers(2, n))]);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| (0..2).try_for_each(|_| optimizer.step(&grads, 0.01)))?;
+            Ok(values(&var))
+        };
+        assert_eq!(with(1)?, with(3)?, "{rule:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn parameters_are_lent_in_groups_of_no_more_elements_than_asked_for() -> Result<()> {
+    let groups = |sizes: &[usize], most: usize| -> Result<Vec<Vec<usize>>> {
+        let vars = sizes.iter().map(|&n| Var::from_tensor(&numbers(1, n))).collect::<Result<Vec<_>>>()?;
+        let gradients = sizes.iter().map(|&n| numbers(2, n)).collect::<Vec<_>>();
+        let turn = Turn { lr: 1.0, decay: 0.0, number: 1, memo: 1.0 };
+        let updates = vars.iter().zip(&gradients).map(|(var, grad)| Update { turn, var, kept: &[], grad });
+        let seen = std::cell::RefCell::new(Vec::new());
+        apply::in_place(
+            &updates.collect::<Vec<_>>(),
+            most,
+            |group| seen.borrow_mut().push(group.iter().map(|one| one.grad.len()).collect()),
+            |_| unreachable!("all are plain"),
+        )?;
+        Ok(seen.into_inner())
+    };
+    assert_eq!(groups(&[4, 6, 1, 25, 3], 10)?, [vec![4, 6], vec![1], vec![25], vec![3]]);
+    assert_eq!(groups(&[2; 70], 1000)?.iter().map(Vec::len).collect::<Vec<_>>(), [32, 32, 6]);
+    assert!(groups(&[], 10)?.is_empty());
+    Ok(())
+}
+
+/// A momentum that goes through 0, as a schedule's may: what is kept goes on.
+#[test]
+fn a_step_without_momentum_keeps_its_memory() -> Result<()> {
+    let sgd = Rule::Sgd(Sgd { momentum: 0.9, dampening: 0.5, ..Sgd::default() });
+    // Of the mean square of one gradient alone, the root is the gradient: each adds 1.
+    let rms = RmsProp { alpha: 0.0, eps: 0.0, momentum: 0.9, ..RmsProp::default() };
+    let by_hand = [
+        // b = 1, then ½ · 2, then 0.9 · 1 + ½ · 3
+        (sgd, [-1.0, -2.0, -4.4]),
+        // b = 1, then 1, then 0.9 + 1
+        (Rule::RmsProp(rms), [-1.0, -2.0, -3.9]),
+    ];
+    for (rule, expected) in by_hand {
+        let var = Var::zeros(1, DType::F32, &Device::Cpu)?;
+        let mut optimizer = Optimizer::new(rule, vec![("w".to_owned(), var.clone())])?;
+        for ((grad, momentum), expected) in [(1f32, 0.9), (2.0, 0.0), (3.0, 0.9)].into_iter().zip(expected) {
+            let pace = Pace { lr: 1.0, momentum: Some(momentum) };
+            optimizer.step(&grads(&[(&var, Tensor::new(&[grad], &Device::Cpu)?)]), pace)?;
+            let got = values(&var)[0];
+            assert!((got - expected).abs() < 1e-6, "{rule:?}: {got} instead of {expected}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_step_that_is_refused_changes_nothing() -> Result<()> {
+    let (a, b) = (Var::from_tensor(&numbers(1, 5))?, Var::from_tensor(&numbers(2, 5))?);
+    let before = values(&a);
+    let named = vec![("a".to_owned(), a.clone()), ("b".to_owned(), b.clone())];
+    let mut optimizer = Optimizer::new(Rule::Adam(Adam::default()), named)?;
+    let error =
+        optimizer.step(&grads(&[(&a, numbers(3, 5)), (&b, numbers(4, 6))]), 0.1).expect_err("6 for 5");
+    assert!(error.to_string().contains("b is [5], got a gradient of [6]"), "{error}");
+    assert_eq!(values(&a), before);
+    assert!(optimizer.slots.iter().all(|slot| slot.updates == 0));
     Ok(())
 }
 
