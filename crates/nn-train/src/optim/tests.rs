@@ -49,8 +49,8 @@ fn values(x: &Tensor) -> Vec<f32> {
 /// The tensors are what runs in `f64`, and on other devices; numbers are what runs in `f32` on the CPU.
 #[test]
 fn numbers_and_tensors_follow_one_formula() -> Result<()> {
-    // So many that several threads share them.
-    let n = apply::SHARED + 77;
+    // Two whole stretches and a bit.
+    let n = 2 * apply::STRETCH + 77;
     for rule in rules() {
         let new = |dtype| -> Result<(Var, Optimizer)> {
             let var = Var::from_tensor(&numbers(1, n).to_dtype(dtype)?)?;
