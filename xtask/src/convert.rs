@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// Type of all floats [default: as they are]
     #[arg(long, value_enum, value_name = "TYPE")]
     dtype: Option<FloatName>,
-    /// Names for the tensors: those of torchvision, timm, … [default: as they are]
+    /// Names for the tensors: those of RetinaFace, timm, torchvision or transformers [default: as they are]
     #[arg(long, value_name = "LIBRARY")]
     to: Option<String>,
     /// Note a fact in the metadata, such as licence=MIT; safetensors only

@@ -315,6 +315,26 @@ impl Plan {
         }
     }
 
+    /// Where the names of folders are the classes, they must be those that a model was trained for: another one among them
+    /// gives all that follow another number.
+    ///
+    /// # Errors
+    /// If they are others; the message names both.
+    pub(crate) fn hold_against(&self, known: &[String], found: &[String]) -> Result<()> {
+        if !matches!(self.name, DataName::Folder | DataName::Hymenoptera) || known == found {
+            return Ok(());
+        }
+        let apart = |a: &[String], b: &[String]| {
+            let names: Vec<&str> = a.iter().filter(|name| !b.contains(name)).map(String::as_str).collect();
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        };
+        let (strange, missing) = (apart(found, known), apart(known, found));
+        Err(failed(format!(
+            "the classes of the data are not those of the model: it does not know {strange}, and misses {missing}"
+        )))
+        .advise("--data-dir must name a folder with the classes of the training, a folder each")
+    }
+
     /// The pictures as they are.
     ///
     /// # Errors
@@ -563,6 +583,14 @@ mod tests {
             assert_eq!(set.len(), count);
             assert_eq!(set.batch(&[0, 3], nn_core::Random::new(0))?.inputs.dims(), [2, 3, 16, 16]);
         }
+        // Without ants to test on bees are still the second class.
+        std::fs::remove_dir_all(dir.path().join("val/ants"))?;
+        let test = plan.source(Part::Test)?;
+        assert_eq!((test.len(), test.class(0), test.classes().len()), (2, Some(1), 2));
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        plan.hold_against(&names(&["ants", "bees"]), test.classes())?;
+        let error = plan.hold_against(&names(&["ants", "bugs"]), test.classes()).expect_err("others");
+        assert!(error.to_string().contains("it does not know bees, and misses bugs"), "{error}");
         Ok(())
     }
 }

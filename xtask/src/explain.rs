@@ -1,11 +1,12 @@
 //! `explain`: where in a picture a network looked for its answer, as a map of heat over the picture.
 
-use std::path::PathBuf;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
-use image::RgbImage;
-use nn_core::{Ctx, Layer, ops};
+use image::{ImageFormat, RgbImage};
+use nn_core::{Ctx, Layer, atomic_file, ops};
 use nn_vision::explain::{attention_rollout, grad_cam};
 use nn_vision::preprocess::{Channels, Interpolation, Picture, Preprocessing};
 use nn_vision::{Network, Pretrained};
@@ -19,7 +20,7 @@ use crate::{fetch, model::Model};
 
 const EXAMPLES: &str = "Examples:
   cargo xtask explain resnet50 dog.jpg
-  cargo xtask explain mobilenet_v2 dog.jpg --weights mobilenet_v2.safetensors --class Samoyed --out why.png";
+  cargo xtask explain mobilenet_v2 dog.jpg --weights my-mobilenet_v2.safetensors --class Samoyed --out why.png";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     /// The class to explain, by its name or number [default: the most probable]
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
-    /// Picture to make; one that exists is written over
+    /// Picture to make, a PNG; one that exists is written over
     #[arg(long, value_name = "PNG", default_value = "explain.png")]
     out: PathBuf,
     /// Where to compute
@@ -50,6 +51,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
+    check_out(args)?;
     let weights = match &args.weights {
         Some(weights) => weights.clone(),
         None => published(args)?,
@@ -66,9 +68,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let class = class(args.class.as_deref(), &probabilities, source.labels())?;
     let (method, heat) = explain(&model, &image, class)?;
     let picture = Picture::open(&args.image, Channels::Rgb)?;
-    overlay(&picture, &source.preprocessing(), &heat)?
-        .save(&args.out)
-        .with_context(|| format!("cannot write {}", args.out.display()))?;
+    let (mut png, map) = (Cursor::new(Vec::new()), overlay(&picture, &source.preprocessing(), &heat)?);
+    map.write_to(&mut png, ImageFormat::Png)?;
+    atomic_file::write(&args.out, |w| w.write_all(png.get_ref()))?;
     let (label, probability) = (source.labels()[class], probabilities[class]);
     if args.json {
         return output::json(&json!({
@@ -76,6 +78,19 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }));
     }
     output::line(format_args!("{}: {label}, {:.1} %, by {method}", args.out.display(), 100.0 * probability))
+}
+
+/// The picture itself is not the place for what is drawn over it, nor is a file of another kind.
+fn check_out(args: &Args) -> Result<()> {
+    let out = args.out.display();
+    if !args.out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png")) {
+        return Err(failed(format!("{out} is not called as a PNG file"))).advise("let --out end in .png");
+    }
+    let same = |path: &Path| path.canonicalize().ok();
+    if same(&args.out).is_some_and(|out| Some(out) == same(&args.image)) {
+        return Err(failed(format!("{out} is the picture itself"))).advise("give another name with --out");
+    }
+    Ok(())
 }
 
 /// The first weights known of the model, from the cache or the net.

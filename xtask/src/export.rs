@@ -18,9 +18,9 @@ use crate::{output, provenance};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A run's folder, or a model's name, see `cargo xtask list models`
-    #[arg(value_name = "RUN|MODEL")]
+    #[arg(value_name = "RUN_OR_MODEL")]
     model: String,
-    /// Weights of any format [default: the run's best; for a model drawn at random, norms' statistics too, for a try]
+    /// Weights of any format [default: the run's best; of a model by its name, numbers drawn at random, to try the export]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// The ONNX model to make
@@ -47,6 +47,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             return Err(failed(format!("{} exists and is not written over", path.display())))
                 .advise("remove it, give another name, or add --force");
         }
+    }
+    if args.example.as_ref() == Some(&args.onnx) {
+        return Err(failed("--onnx and --example name the same file")).advise("give them two names");
     }
     let build = |store| plan.build(args.num_classes.unwrap_or(num_classes), store, &Device::Cpu);
     let mut notes = BTreeMap::from([("model".to_owned(), plan.name.clone())]);

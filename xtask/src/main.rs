@@ -66,7 +66,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List models, recipes and data sets
+    /// List models, pretrained weights, recipes and data sets of pictures
     List(list::Args),
     /// Train a model by a recipe, or go on with a run
     Train(train::Args),

@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// Where to compute
     #[arg(long, value_enum, value_name = "NAME")]
     device: Option<DeviceName>,
-    /// Start from these weights (safetensors or PyTorch's); a head for other classes is left out
+    /// Start from these weights, of any format; a head for other classes is left out
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// What stays as the weights have it: none, head-only (all but a new head), until=LAYER (all before a layer)

@@ -114,13 +114,17 @@ impl Table {
     }
 }
 
+/// Columns that are wider end where their cells do.
+const WIDEST: usize = 1000;
+
 impl Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header: Vec<String> = self.columns.iter().map(|(name, _)| name.clone()).collect();
         let titled = header.iter().any(|name| !name.is_empty());
         let rows: Vec<&Vec<String>> = titled.then_some(&header).into_iter().chain(&self.rows).collect();
         let width = |i: usize| rows.iter().filter_map(|row| row.get(i)).map(|c| c.chars().count()).max();
-        let widths: Vec<usize> = (0..self.columns.len()).map(|i| width(i).unwrap_or(0)).collect();
+        // Names of files' own making have any length; what formats them has not.
+        let widths: Vec<usize> = (0..self.columns.len()).map(|i| width(i).unwrap_or(0).min(WIDEST)).collect();
         for (n, row) in rows.iter().enumerate() {
             let mut text = String::new();
             for ((cell, (_, align)), width) in row.iter().zip(&self.columns).zip(&widths) {

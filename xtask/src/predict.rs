@@ -46,11 +46,11 @@ pub(crate) struct Args {
     /// Where to compute
     #[arg(long, value_enum, default_value_t, value_name = "NAME")]
     pub(crate) device: DeviceName,
-    #[command(flatten)]
-    pub(crate) sampling: Sampling,
     /// Print one JSON document: an array with an object for each input
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) sampling: Sampling,
 }
 
 /// How a text goes on, for models that write; nothing is said by default.

@@ -288,7 +288,7 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> 
 /// `origin:line:column` of the beginning of `span`.
 fn place(text: &str, origin: &str, span: Option<std::ops::Range<usize>>) -> String {
     let Some(span) = span else { return origin.to_owned() };
-    let before = &text[..span.start.min(text.len())];
+    let before = text.get(..span.start).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
     format!("{origin}:{line}:{column}")

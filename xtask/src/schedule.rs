@@ -17,7 +17,7 @@ use crate::{recipe, session};
 const EXAMPLES: &str = "Examples:
   cargo xtask schedule lenet5
   cargo xtask schedule lenet5 --set 'schedule.decay={kind=\"cosine_restarts\",every=1,mult=2}'
-  cargo xtask schedule lenet5 --set schedule.warmup=0 --set schedule.decay.kind=one_cycle --output rate.svg";
+  cargo xtask schedule lenet5 --set schedule.warmup=0 --set schedule.decay.kind=one_cycle --out rate.svg";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     steps_per_epoch: u64,
     /// Where to draw the curve as well
     #[arg(long, value_name = "FILE.svg")]
-    output: Option<PathBuf>,
+    out: Option<PathBuf>,
     #[command(flatten)]
     options: Options,
     /// Print one JSON document
@@ -56,7 +56,7 @@ pub(crate) fn run_task<T: Task>(args: &Args, name: &str, text: &str) -> Result<(
     }
     let length = Length { steps_per_epoch: args.steps_per_epoch, epochs };
     let curves = Curves::of(&schedule, length);
-    if let Some(file) = &args.output {
+    if let Some(file) = &args.out {
         // A headline has no room for all that a schedule is told.
         let [head, _] = told(&schedule);
         let what = if curves.momenta.is_empty() { "Learning rate" } else { "Learning rate and momentum" };
@@ -131,7 +131,7 @@ fn show(args: &Args, schedule: &Schedule, length: Length, curves: &Curves) -> Re
             "epochs": length.epochs,
             "steps_per_epoch": length.steps_per_epoch,
             "points": points.collect::<Vec<_>>(),
-            "output": args.output,
+            "output": args.out,
         }));
     }
     let top = if highest.1 > 0.0 { highest.1 } else { 1.0 };
@@ -154,7 +154,7 @@ fn show(args: &Args, schedule: &Schedule, length: Length, curves: &Curves) -> Re
         row("momentum", format!("from {high:.3} down to {low:.3}, and up again"));
     }
     row("steps", format!("{} an epoch, {} in all", length.steps_per_epoch, length.total()));
-    args.output.iter().for_each(|file| row("curve", file.display().to_string()));
+    args.out.iter().for_each(|file| row("curve", file.display().to_string()));
     output::line(table)?;
     if matches!(schedule.decay, Decay::Plateau(_)) {
         note("as if no evaluation, one an epoch, were better than the first");

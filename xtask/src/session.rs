@@ -49,9 +49,10 @@ impl<T: Task> Session<T> {
     /// With the weights that the recipe starts from.
     ///
     /// # Errors
-    /// As [`Session::prepare`], and if the weights do not fit.
+    /// As [`Session::prepare`], and if nothing can be learnt of the data, or the weights do not fit.
     pub(crate) fn start(recipe: Recipe<T>, ranks: &Arc<dyn Ranks>) -> Result<Self> {
-        let session = Self::prepare(recipe, ranks)?;
+        let known = T::learn(&recipe)?;
+        let session = Self::prepare(recipe, known, ranks)?;
         if let Some(weights) = &session.recipe.train.weights {
             let started = session.model.start(&session.store, weights);
             started.context("cannot start from these weights")?;
@@ -59,14 +60,13 @@ impl<T: Task> Session<T> {
         Ok(session)
     }
 
-    /// With the weights that a new model starts from.
+    /// With the weights that a new model starts from, and what is `known` of the data.
     ///
     /// # Errors
     /// If data are missing or not what they should be, or the model cannot be built.
-    pub(crate) fn prepare(recipe: Recipe<T>, ranks: &Arc<dyn Ranks>) -> Result<Self> {
+    pub(crate) fn prepare(recipe: Recipe<T>, known: T::Known, ranks: &Arc<dyn Ranks>) -> Result<Self> {
         let Train { seed, decay, device, .. } = recipe.train;
         let device = device.open()?;
-        let known = T::learn(&recipe)?;
         let parts = Parts::open(&recipe, &known, ranks.shard())?;
         let store = ParamStore::new(seed);
         let model = T::build(&recipe, &known, &store, &device)?;

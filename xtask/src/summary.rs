@@ -15,7 +15,7 @@ use crate::subject;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A model's name, a recipe's, or a run's folder
+    /// A model's name, a run's folder, or the name of a recipe for pictures
     model: String,
     /// Shape of the input [default: one image of the size the model was made for]
     #[arg(long, value_name = "B,C,H,W", value_delimiter = ',')]

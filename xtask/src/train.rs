@@ -21,14 +21,14 @@ use crate::progress::{Display, Progress, Scope};
 use crate::recipe::{self, Recipe};
 use crate::session::{self, Session};
 use crate::task::{Parts, Task};
-use crate::{figures, overfit, provenance, ranks};
+use crate::{figures, overfit, provenance, ranks, subject};
 
 const EXAMPLES: &str = "Examples:
   cargo xtask train lenet5
   cargo xtask train lenet5 --data mnist --data-dir data/mnist --epochs 5
   cargo xtask train cnn --lr 0.01 --set optimizer.nesterov=true
   cargo xtask train sentiment-lstm --data-dir data
-  cargo xtask train mobilenet_v2-hymenoptera --data-dir data --weights mobilenet_v2.safetensors
+  cargo xtask train mobilenet_v2-hymenoptera --data-dir data --weights \"$(cargo xtask fetch mobilenet_v2)\"
   cargo xtask train --resume runs/lenet5-mnist
 
 Every key of a recipe is explained in the files of xtask/recipes.";
@@ -141,7 +141,9 @@ impl<T: Task> Training<T> {
 
     fn resume(mut recipe: Recipe<T>, path: PathBuf, args: &Args, ranks: &Arc<dyn Ranks>) -> Result<Self> {
         T::locate(&mut recipe.data, args.options.data_dir.as_deref());
-        let mut session = Session::<T>::prepare(recipe, ranks)?;
+        // As the run has kept it: weights mean what the data were when it began.
+        let known = subject::kept::<T>(&path)?.map_or_else(|| T::learn(&recipe), Ok)?;
+        let mut session = Session::prepare(recipe, known, ranks)?;
         let trainer = &mut session.trainer;
         let resumed = match &args.from {
             Some(checkpoint) => trainer.resume_from(&path, checkpoint),

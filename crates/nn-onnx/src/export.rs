@@ -44,6 +44,9 @@ const FORMAT: i64 = 9;
 /// Of the two passes: any two that are in no ratio to sizes of a network.
 const BATCHES: [usize; 2] = [2, 3];
 
+/// A message of protobuf has 2 GiB at most.
+const MOST_BYTES: usize = i32::MAX as usize;
+
 /// Writes what `model` does in evaluation as an ONNX model with the input `input` and the output `output`, for batches of
 /// any size; batch norms become part of the convolutions before them.
 ///
@@ -96,6 +99,11 @@ pub fn export(
             .map(|(key, value)| proto::Entry { key: key.clone(), value: value.clone() })
             .collect(),
     };
+    let size = model.encoded_len();
+    ensure!(
+        size <= MOST_BYTES,
+        "an ONNX model is one message of at most {MOST_BYTES} bytes; this one would have {size}"
+    );
     atomic_file::write(path, |w| w.write_all(&model.encode_to_vec()))?;
     Ok(done)
 }

@@ -6,6 +6,7 @@
 mod decode;
 mod digit;
 mod jpeg;
+mod mask;
 mod preset;
 mod resample;
 

@@ -51,7 +51,12 @@ pub(super) fn folder(dir: &Path, name: &str, part: Part, held_out: f64) -> Resul
         let Some(path) = names.iter().map(|name| dir.join(name)).find(|path| path.is_dir()) else {
             candle_core::bail!("{name}: {} has a folder train, and none called val or test", dir.display())
         };
-        return Ok(Arc::new(ImageFolder::new(&path, photo)?));
+        let pictures = ImageFolder::new(&path, photo)?;
+        return Ok(Arc::new(match part {
+            Part::Train => pictures,
+            // A class without pictures to test on has no folder there: the others keep their numbers.
+            Part::Test => pictures.with_classes(ImageFolder::new(&dir.join("train"), photo)?.classes())?,
+        }));
     }
     divided(ImageFolder::new(dir, photo)?, part, held_out)
 }
@@ -114,16 +119,15 @@ fn scenes(list: &Path) -> Result<MaskedImages> {
 
 /// A file's red, green and blue, upright.
 pub(crate) fn photo(path: &Path) -> Result<Image> {
-    decode(path, Channels::Rgb)
+    image(&Picture::open(path, Channels::Rgb)?)
 }
 
-/// A file's greys, which are classes.
+/// A file's numbers, which are classes.
 fn mask(path: &Path) -> Result<Image> {
-    decode(path, Channels::Grey)
+    image(&Picture::open_mask(path)?)
 }
 
-fn decode(path: &Path, channels: Channels) -> Result<Image> {
-    let picture = Picture::open(path, channels)?;
+fn image(picture: &Picture) -> Result<Image> {
     let [height, width] = picture.size();
-    Image::new(picture.planes(), [channels.count(), height, width])
+    Image::new(picture.planes(), [picture.channels().count(), height, width])
 }

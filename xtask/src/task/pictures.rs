@@ -70,9 +70,11 @@ impl Task for Pictures {
         recipe.data.classes()
     }
 
-    fn open(recipe: &Recipe<Self>, _classes: &Vec<String>, part: Part) -> Result<Prepared> {
+    fn open(recipe: &Recipe<Self>, classes: &Vec<String>, part: Part) -> Result<Prepared> {
         let augment = (part == Part::Train).then_some(recipe.augment);
-        recipe.data.open(part, recipe.model.input(), augment)
+        let set = recipe.data.open(part, recipe.model.input(), augment)?;
+        recipe.data.hold_against(classes, set.source().classes())?;
+        Ok(set)
     }
 
     fn validation(recipe: &Recipe<Self>, _classes: &Vec<String>) -> Result<Option<Prepared>> {

@@ -66,6 +66,12 @@ fn what_exists_is_not_written_over() {
     let dir = folder();
     fs::write(dir.path().join("taken"), "precious").expect("writable");
     call(dir.path(), "train mlp --out taken").fails(&["taken exists", "--resume"]);
+    fs::write(dir.path().join("dog.png"), "a picture").expect("writable");
+    call(dir.path(), "explain resnet18 dog.png --out dog.png").fails(&["dog.png is the picture itself"]);
+    call(dir.path(), "explain resnet18 dog.png --out dog.jpg")
+        .fails(&["dog.jpg is not called as a PNG file"]);
+    assert_eq!(fs::read(dir.path().join("dog.png")).expect("still there"), b"a picture");
+    call(dir.path(), "export lenet5 --onnx a.onnx --example a.onnx").fails(&["name the same file"]);
     assert_eq!(fs::read_to_string(dir.path().join("taken")).expect("still there"), "precious");
 }
 

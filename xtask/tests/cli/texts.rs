@@ -115,7 +115,12 @@ fn a_vocabulary_is_of_the_training_part_and_kept_in_the_run() {
     let tokens = known["words"]["tokens"].as_array().expect("an array");
     assert_eq!(tokens[..2], ["<pad>", "<unk>"]);
     assert!(tokens.contains(&"loves".into()) && !tokens.contains(&"17".into()), "{tokens:?}");
+    // Texts with two more words are none of the run's business: its weights are for the words it knows.
+    let good = fs::read_to_string(dir.path().join("good.txt")).expect("a text");
+    fs::write(dir.path().join("good.txt"), good.replace("loves", "loves admires adores")).expect("writable");
+    call(dir.path(), "train --resume run").ok();
     fs::write(dir.path().join("run/known.json"), "{").expect("a writable folder");
+    call(dir.path(), "train --resume run").fails(&["known.json is damaged"]);
     predict(dir.path(), "run", "loves", "").fails(&["known.json is damaged"]);
 }
 

@@ -66,7 +66,7 @@ fn a_damaged_checkpoint_names_the_one_before_it() {
 fn a_schedule_is_drawn_without_data() {
     let dir = folder();
     let words = "schedule cat_cnn-hymenoptera --epochs 10";
-    let drawn = call(dir.path(), &format!("{words} --output rate.svg")).ok().stdout;
+    let drawn = call(dir.path(), &format!("{words} --out rate.svg")).ok().stdout;
     for part in ["cosine", "10 epochs", "1.00e-3 │", "highest", "rate.svg"] {
         assert!(drawn.contains(part), "{part} is not in\n{drawn}");
     }
@@ -82,14 +82,14 @@ fn a_schedule_is_drawn_without_data() {
     assert!(
         momenta.len() == rates.len() && momenta[0] == 0.95 && momenta.iter().any(|m| (m - 0.85).abs() < 1e-4)
     );
-    let shown = call(dir.path(), &format!("{words} {kinds} --output both.svg")).ok().stdout;
+    let shown = call(dir.path(), &format!("{words} {kinds} --out both.svg")).ok().stdout;
     assert!(shown.contains("from 0.950 down to 0.850") && shown.contains("    0.950 │"), "{shown}");
     let svg = fs::read_to_string(dir.path().join("both.svg")).expect("a picture");
     assert!(svg.contains("Learning rate and momentum of") && svg.contains(">momentum</text>"));
     call(dir.path(), "schedule lenet5 --set schedule.warmup=0 --set schedule.decay.kind=one_cycle --set optimizer.momentum=0")
         .fails(&["one_cycle moves the optimizer's momentum, and it has none", "cycle_momentum = false"]);
     call(dir.path(), &format!("{words} --set schedule.decay.kind=one_cycle")).fails(&["warmup must be 0"]);
-    call(dir.path(), &format!("{words} --output rate.png")).fails(&["rate.png", "ends in .svg"]);
+    call(dir.path(), &format!("{words} --out rate.png")).fails(&["rate.png", "ends in .svg"]);
 }
 
 #[test]

@@ -49,7 +49,15 @@ pub(super) fn files(source: &mut Box<dyn Source>, length: u64) -> Read<BTreeMap<
             return Err(flaw(format!("{shown} ends beyond the archive")));
         }
         heads.push((file.header_start(), file.name_raw().to_vec()));
-        files.insert(name, Storage { crc32, inflated, ..Storage::plain(start, packed) });
+        // Names of other bytes may stand for the same letters.
+        let storage = Storage { crc32, inflated, ..Storage::plain(start, packed) };
+        if files.insert(name, storage).is_some() {
+            return Err(flaw("two files of the archive have the same name"));
+        }
+    }
+    // What `torch.serialization.set_crc32_options(False)` writes in place of checksums.
+    if files.values().all(|file| file.crc32 == Some(0)) {
+        files.values_mut().for_each(|file| file.crc32 = None);
     }
     heads.into_iter().try_for_each(|(start, name)| check_name(source, start, &name))?;
     Ok(files)

@@ -41,6 +41,9 @@ pub(super) fn file(source: &mut Box<dyn Source>, length: u64) -> Read<Table> {
     table(hdf5::arrays(source, 0, length)?, Format::Hdf5)
 }
 
+/// Where a compiled model's optimiser keeps its means; no weights of the model.
+const OPTIMIZER: &[&str] = &["optimizer", "optimizer_weights"];
+
 /// What an array is in its layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
@@ -70,7 +73,14 @@ enum Way {
 }
 
 fn table(arrays: Arrays, format: Format) -> Read<Table> {
-    let Arrays { found, storages, others } = arrays;
+    let Arrays { mut found, storages, mut others } = arrays;
+    for group in OPTIMIZER {
+        let count = found.len();
+        found.retain(|path, _| path.strip_prefix(group).is_none_or(|rest| !rest.starts_with('/')));
+        if found.len() < count {
+            others.push((*group).to_owned());
+        }
+    }
     let about = About { ignored: others, ..About::new(format) };
     let paths = Paths::new(&found);
     let mut turned = Turned::new(storages);
@@ -147,7 +157,7 @@ impl<'a> Paths<'a> {
             return Some((layer.join("."), Role::Cell(role, way)));
         }
         let name = layer.last()?;
-        let class = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+        let class = without_number(name);
         let class = if class.starts_with("conv") { "conv" } else { class };
         let siblings = path.rsplit_once('/').and_then(|(group, _)| self.members.get(group)).copied();
         let role = match (class, number, siblings?) {
@@ -177,7 +187,8 @@ impl<'a> Paths<'a> {
             layer.insert(0, group);
         }
         let name = name.strip_suffix(":0").unwrap_or(name);
-        let in_cell = layer.last().is_some_and(|part| part.ends_with("cell"));
+        // `lstm_cell_1` in files of Keras 2.
+        let in_cell = layer.last().is_some_and(|part| without_number(part).ends_with("cell"));
         let beside = |other: &str| {
             let (group, last) = path.rsplit_once('/').unwrap_or(("", path));
             let suffix = if last.ends_with(":0") { ":0" } else { "" };
@@ -223,6 +234,11 @@ fn place(path: &str) -> (&str, &str) {
     let path = path.strip_prefix("model_weights/").unwrap_or(path);
     let layer = path.rsplit_once('/').map_or("", |(layer, _)| layer);
     layer.split_once('/').unwrap_or((layer, layer))
+}
+
+/// `conv2d` of `conv2d_3`.
+fn without_number(name: &str) -> &str {
+    name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_')
 }
 
 /// What attention calls its products, whose kernels have an axis for the heads.

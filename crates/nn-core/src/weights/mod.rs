@@ -19,6 +19,7 @@ mod entry;
 mod file;
 mod flaw;
 mod hdf5;
+mod json;
 mod keras;
 mod names;
 mod numpy;

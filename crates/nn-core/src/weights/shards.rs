@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::file::{About, Format};
 use super::flaw::{Read, flaw};
+use super::json::Unique;
 use super::storage::{Opened, Source, Storage};
 use super::strided::Strided;
 use super::table::Table;
@@ -43,6 +45,14 @@ pub(super) fn table(
     Ok(Table { beside: shards.files, ..Table::new(about, shards.tensors, shards.storages) })
 }
 
+/// An index as it is written.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: Unique<String>,
+    #[serde(default)]
+    metadata: Value,
+}
+
 /// For each file the tensors that are to be in it.
 type Shared = BTreeMap<String, Vec<String>>;
 
@@ -56,22 +66,16 @@ fn index(source: &mut Box<dyn Source>, length: u64) -> Read<(Shared, BTreeMap<St
     }
     let mut text = Vec::new();
     source.take(length).read_to_end(&mut text)?;
-    let mut index: Map<String, Value> = serde_json::from_slice(&text).map_err(|e| no_index(&e))?;
-    let Some(Value::Object(map)) = index.remove("weight_map") else {
-        return Err(no_index(&"it has no weight_map"));
-    };
+    let index: Index = serde_json::from_slice(&text).map_err(|e| no_index(&e))?;
     let mut files = Shared::new();
-    for (name, file) in map {
-        let Value::String(file) = file else {
-            return Err(no_index(&"a tensor lies in no file").at(name.escape_debug()));
-        };
+    for (name, file) in index.weight_map.0 {
         files.entry(file).or_default().push(name);
     }
     if files.len() > MOST_SHARDS {
         return Err(no_index(&format_args!("{} files are more than {MOST_SHARDS}", files.len())));
     }
-    let facts = match index.remove("metadata") {
-        Some(Value::Object(facts)) => facts,
+    let facts = match index.metadata {
+        Value::Object(facts) => facts,
         _ => Map::new(),
     };
     let plain = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -40,7 +40,12 @@ impl Opened {
             return Err(flaw(format!("it goes on in {}, and has no folder", name.escape_debug())));
         };
         let missing = |e: io::Error| flaw(format!("{}, which lies beside it: {e}", name.escape_debug()));
-        let file = File::open(folder.join(path)).map_err(missing)?;
+        let path = folder.join(path);
+        // A folder says of itself that it is as long as a file can be, and a pipe has no length.
+        if !std::fs::metadata(&path).map_err(missing)?.is_file() {
+            return Err(flaw(format!("{}, which lies beside it, is not a file", name.escape_debug())));
+        }
+        let file = File::open(path).map_err(missing)?;
         Self::new(Box::new(BufReader::new(file))).map_err(missing)
     }
 }

@@ -29,6 +29,8 @@ impl Strided {
     pub(super) fn checked_bytes(&self, length: u64) -> Option<usize> {
         let count = self.shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side))?;
         let bytes = count.checked_mul(self.element.size())?;
+        // A tensor without numbers has strides as well.
+        self.shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side.max(1)))?;
         if self.shape.len() != self.strides.len() || self.shape.len() > MOST_AXES {
             return None;
         }

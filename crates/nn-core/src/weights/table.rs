@@ -124,7 +124,10 @@ impl Table {
         let most =
             usize::try_from(length).unwrap_or(usize::MAX).saturating_add(1 << 17).saturating_mul(MOST_GROWTH);
         if total > most {
-            return Err(flaw(format!("{length} bytes would become tensors of {total} bytes")));
+            return Err(flaw(format!(
+                "{length} bytes would become tensors of {total} bytes: more than {MOST_GROWTH} times as large is refused, as \
+                 a guard against files made to fill the memory; save it without compression, or what is shared once"
+            )));
         }
         Ok(())
     }
@@ -133,6 +136,9 @@ impl Table {
 /// What wrappers of a model put before all its names: data-parallel training, compilation.
 const WRAPPERS: &[&str] = &["module.", "_orig_mod."];
 
+/// A model is wrapped two or three times.
+const MOST_PREFIX: usize = 64;
+
 /// Takes what wrappers put before the names off again.
 fn without_prefix(mut table: Table) -> Table {
     let common = |tensors: &BTreeMap<String, Strided>| {
@@ -140,7 +146,7 @@ fn without_prefix(mut table: Table) -> Table {
         let wrapper = WRAPPERS.iter().find(|wrapper| first.starts_with(**wrapper))?;
         tensors.keys().all(|name| name.len() > wrapper.len() && name.starts_with(wrapper)).then_some(*wrapper)
     };
-    while let Some(wrapper) = common(&table.tensors) {
+    while let Some(wrapper) = common(&table.tensors).filter(|_| table.about.prefix.len() < MOST_PREFIX) {
         table.about.prefix += wrapper;
         let tensors = std::mem::take(&mut table.tensors);
         table.tensors = tensors.into_iter().map(|(name, t)| (name[wrapper.len()..].to_owned(), t)).collect();

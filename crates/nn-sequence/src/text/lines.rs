@@ -46,7 +46,10 @@ impl<'a, P: AsRef<Path>> Lines<'a, P> {
                 let (path, line, byte) = (path.display(), self.line, e.utf8_error().valid_up_to() + 1);
                 Error::Msg(format!("{path}: line {line} is no UTF-8 from byte {byte} on"))
             })?;
-            return Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()));
+            let text = text.trim_end_matches(['\r', '\n']);
+            // The mark of the bytes' order is no part of a text.
+            let text = if self.line == 1 { text.trim_start_matches('\u{feff}') } else { text };
+            return Ok(Some(text.to_owned()));
         }
     }
 }

@@ -81,12 +81,17 @@ impl Tokenizer {
         Self::from_json(&json).map_err(|e| e.context(path.display().to_string()))
     }
 
-    /// The contents of a `tokenizer.json`.
+    /// The contents of a `tokenizer.json`. What it says of cutting and padding texts is left out: [`Tokenizer::encode`] gives
+    /// the tokens that a text has.
     ///
     /// # Errors
     /// If it is none.
     pub fn from_json(json: &[u8]) -> Result<Self> {
-        tokenizers::Tokenizer::from_bytes(json).map(Self).map_err(|e| failed("not a tokenizer.json", &*e))
+        let read = tokenizers::Tokenizer::from_bytes(json).and_then(|mut tokenizer| {
+            tokenizer.with_padding(None).with_truncation(None)?;
+            Ok(tokenizer)
+        });
+        read.map(Self).map_err(|e| failed("not a tokenizer.json", &*e))
     }
 
     /// The contents of the `tokenizer.json` that this is read from again.
@@ -242,7 +247,7 @@ mod tests {
         };
         let cfg =
             TokenizerConfig { subwords: Subwords::BytePairs, case: Case::Keep, size: 270, special: &[] };
-        let files = [write("a.txt", b"low lower\r\nlowest\n")?, write("b.txt", b"\nnew newer")?];
+        let files = [write("a.txt", b"\xef\xbb\xbflow lower\r\nlowest\n")?, write("b.txt", b"\nnew newer")?];
         let tokenizer = Tokenizer::train_on_files(&files, cfg)?;
         let texts = Tokenizer::train(["low lower", "lowest", "", "new newer"], cfg)?;
         assert_eq!(tokenizer.to_json()?, texts.to_json()?);
@@ -296,6 +301,18 @@ mod tests {
             let read = Tokenizer::open(&path)?;
             assert_eq!(read.encode("a lower offer")?, tokenizer.encode("a lower offer")?);
         }
+        // What published files say of the length of a batch's texts.
+        let tokenizer = trained(Subwords::BytePairs, Case::Lower)?;
+        let mut file: serde_json::Value = serde_json::from_str(&tokenizer.to_json()?).map_err(Error::wrap)?;
+        file["truncation"] = serde_json::json!({
+            "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0
+        });
+        file["padding"] = serde_json::json!({
+            "strategy": { "Fixed": 64 }, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "<pad>"
+        });
+        let padded = Tokenizer::from_json(file.to_string().as_bytes())?;
+        assert_eq!(padded.encode("a lower offer")?, tokenizer.encode("a lower offer")?);
         std::fs::write(&path, "{\"model\": 3}")?;
         let error = Tokenizer::open(&path).expect_err("no tokenizer").to_string();
         assert!(error.contains("tokenizer.json") && error.contains("not a tokenizer.json"), "{error}");

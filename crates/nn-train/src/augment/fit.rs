@@ -30,7 +30,8 @@ impl Fit {
     /// The example, fitted. A picture that has the size already is left as it is.
     ///
     /// # Errors
-    /// If a side of `size` is 0, or `fraction` is not in (0, 1].
+    /// If a side of `size` is 0, `fraction` is not in (0, 1], or the picture is so long and thin that it would take too many
+    /// pixels.
     pub fn apply(&self, example: Example) -> Result<Example> {
         let Self { size, fraction, resample } = *self;
         ensure!(!size.contains(&0), "Fit: sides must be at least 1 pixel, got {size:?}");
@@ -101,6 +102,12 @@ mod tests {
         for (size, fraction) in [([0, 3], 1.0), ([3, 3], 0.0), ([3, 3], 1.1), ([3, 3], f64::NAN)] {
             assert!(Fit { size, fraction, ..Fit::default() }.apply(masked([4, 4])).is_err());
         }
+        // A line of pixels as long as a picture may be would have 2 thousand million at the size of a network's.
+        let line = Image::new(vec![0; 32_768], [1, 1, 32_768])?;
+        let error = Fit::default().apply(Example { image: line, target: Target::Class(0) });
+        assert!(
+            error.expect_err("too many").to_string().contains("1×32768 pixels cannot be resized to 256×")
+        );
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Error, Result};
 use nn_core::ensure;
 
-use super::{ImageSet, Images, Normalise, Part};
+use super::{Encoding, ImageSet, Images, Normalise, Part};
 
 /// A data set of the family.
 #[derive(Clone, Copy, Debug)]
@@ -157,9 +157,9 @@ fn class_names(family: &Family, file: &Path) -> Result<Vec<String>> {
     if !file.is_file() {
         return Ok((0..family.classes).map(|class| class.to_string()).collect());
     }
-    let text = fs::read_to_string(file).map_err(|e| {
-        Error::Msg(format!("cannot read the classes of {} from {}: {e}", family.name, file.display()))
-    })?;
+    let text = Encoding::default()
+        .read(file)
+        .map_err(|e| Error::Msg(format!("cannot read the classes of {} from {e}", family.name)))?;
     let names: Vec<String> =
         text.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
     ensure!(

@@ -1,8 +1,8 @@
 //! Pictures in folders: a folder a class, or as a table lists them.
 //!
 //! Source: the layout of torchvision's `ImageFolder`.
-//! Differs: classes and files come in natural order, `10` after `9`; hidden files are no pictures; a folder that is a
-//! link is not entered.
+//! Differs: classes and files come in natural order, `10` after `9`; hidden files are no pictures; within a class a
+//! folder that is a link is not entered; a picture of a kind that is not read is an error.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -19,7 +19,10 @@ use super::{Example, Image, ListColumns, Source, Target};
 pub type Decode = dyn Fn(&Path) -> Result<Image> + Send + Sync;
 
 /// How the names of pictures end.
-const ENDINGS: [&str; 6] = ["jpg", "jpeg", "png", "bmp", "gif", "webp"];
+const ENDINGS: [&str; 8] = ["jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp"];
+
+/// And those of pictures that are not read: a class without half its pictures is nothing to learn from unawares.
+const OTHERS: [&str; 9] = ["tif", "tiff", "ppm", "pgm", "pbm", "heic", "heif", "avif", "jp2"];
 
 /// Folders in folders beyond this are a mistake.
 const MAX_DEPTH: usize = 16;
@@ -37,7 +40,8 @@ impl ImageFolder {
     /// it is asked for; it may be called from several threads at once.
     ///
     /// # Errors
-    /// If `dir` cannot be read, has no folders, or one of them holds no picture; the message names it.
+    /// If `dir` cannot be read, has no folders, or one of them holds no picture, or one of a kind that is not read; the
+    /// message names it.
     pub fn new(dir: &Path, decode: impl Fn(&Path) -> Result<Image> + Send + Sync + 'static) -> Result<Self> {
         let mut folders: Vec<PathBuf> = entries(dir)?.into_iter().filter(|path| path.is_dir()).collect();
         folders.sort_by(|a, b| natural(&name(a), &name(b)));
@@ -137,7 +141,16 @@ fn walk(folder: &Path, depth: usize, found: &mut impl FnMut(PathBuf)) -> Result<
             if !path.is_symlink() {
                 walk(&path, depth - 1, found)?;
             }
-        } else if is_picture(&path) {
+            continue;
+        }
+        let ending =
+            path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+        ensure!(
+            !OTHERS.contains(&ending.as_str()),
+            "ImageFolder: {} is a picture of a kind that is not read; convert it, to PNG say, or take it away",
+            path.display()
+        );
+        if ENDINGS.contains(&ending.as_str()) {
             found(path);
         }
     }
@@ -155,11 +168,6 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 
 fn name(path: &Path) -> String {
     path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-}
-
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
 /// Numbers in names compare as numbers; of names that differ in leading zeros only, the one with fewer comes first.
@@ -221,6 +229,7 @@ mod tests {
             "9/x10.png",
             "9/x9.png",
             "9/deep/er/x1.webp",
+            "9/x11.JFIF",
             "9/notes.txt",
             "9/.hidden.png",
             "readme.md",
@@ -235,10 +244,13 @@ mod tests {
                 format!("{} {class}", file.replace('\\', "/"))
             })
             .collect();
-        assert_eq!(files, ["9/deep/er/x1.webp 0", "9/x9.png 0", "9/x10.png 0", "10/a.jpeg 1", "10/b.JPG 1"]);
-        let example = folder.example(3)?;
+        assert_eq!(
+            files,
+            ["9/deep/er/x1.webp 0", "9/x9.png 0", "9/x10.png 0", "9/x11.JFIF 0", "10/a.jpeg 1", "10/b.JPG 1"]
+        );
+        let example = folder.example(4)?;
         assert_eq!((example.image.size(), example.target), ([3, 1, 1], Target::Class(1)));
-        assert!(folder.example(5).expect_err("past the end").to_string().contains("5 pictures, got index 5"));
+        assert!(folder.example(6).expect_err("past the end").to_string().contains("6 pictures, got index 6"));
         Ok(())
     }
 
@@ -307,6 +319,7 @@ mod tests {
         for (files, says) in [
             (&["a.png"][..], "has no folders; a folder a class"),
             (&["a/x.png", "b/notes.txt"], "b holds no pictures (names that end in jpg"),
+            (&["a/x.png", "a/y.TIF"], "y.TIF is a picture of a kind that is not read"),
         ] {
             let dir = tree(files);
             let error = open(dir.path()).expect_err(says).to_string();

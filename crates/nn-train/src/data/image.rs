@@ -23,6 +23,9 @@ pub enum Resample {
     Nearest,
 }
 
+/// More pixels than a picture is resized to.
+const MAX_PIXELS: usize = 100_000_000;
+
 /// A picture, or a map of classes, as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -98,11 +101,19 @@ impl Image {
     /// Resampled to `[height, width]`; as it is if it has that size.
     ///
     /// # Errors
-    /// If a side is 0 or beyond 2³² − 1.
+    /// If a side is 0, or there would be more than 100 million pixels, on the way there too.
     pub fn resized(self, to: [usize; 2], resample: Resample) -> Result<Self> {
         ensure!(!to.contains(&0), "Image: sides must be at least 1 pixel, got {to:?}");
+        let [_, h, w] = self.size;
         // Left to itself the library takes columns first, and rounds between the passes.
-        let rows = [self.size[1], to[1]];
+        let rows = [h, to[1]];
+        let most = [to, rows].iter().all(|&[h, w]| (1..=MAX_PIXELS).contains(&area([1, h, w])));
+        ensure!(
+            most,
+            "Image: {h}×{w} pixels cannot be resized to {}×{}: that takes more than {MAX_PIXELS}",
+            to[0],
+            to[1]
+        );
         self.pass(rows, resample)?.pass(to, resample)
     }
 
@@ -169,7 +180,13 @@ mod tests {
         let flat = Image::new([[10; 64], [200; 64]].concat(), [2, 8, 8])?;
         assert_eq!(flat.resized([3, 5], Resample::Bilinear)?.pixels(), [[10; 15], [200; 15]].concat());
         assert_eq!(image.clone().resized([2, 3], Resample::Bilinear)?, image);
-        assert!(image.resized([0, 3], Resample::Nearest).is_err());
+        assert!(image.clone().resized([0, 3], Resample::Nearest).is_err());
+        // Refused before there is memory for it, whatever the order of the passes.
+        let line = Image::new(vec![0; 30_000], [1, 30_000, 1])?;
+        for (image, to) in [(&image, [20_000, 20_000]), (&image, [usize::MAX, 2]), (&line, [1, 20_000])] {
+            let error = image.clone().resized(to, Resample::Bilinear).expect_err("too many").to_string();
+            assert!(error.contains("takes more than 100000000"), "{error}");
+        }
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use candle_core::{Error, Result};
 use nn_core::ensure;
 
 use super::folder::Decode;
-use super::{Example, Image, Source, Target};
+use super::{Encoding, Example, Image, Source, Target};
 
 /// A longer list is no list.
 const MAX_BYTES: u64 = 256 << 20;
@@ -49,7 +49,7 @@ impl MaskedImages {
         if bytes > MAX_BYTES {
             return Err(failed(&format_args!("{bytes} bytes are more than the {MAX_BYTES} a list may have")));
         }
-        let text = fs::read_to_string(list).map_err(|e| failed(&e))?;
+        let text = Encoding::default().read(list)?;
         let folder = list.parent().unwrap_or(Path::new(""));
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let pairs = lines.map(|(number, line)| {

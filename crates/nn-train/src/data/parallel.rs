@@ -10,6 +10,11 @@ use nn_core::ensure;
 
 use super::Encoding;
 
+/// Texts shrink to a third, gzip's best is a thousandth: who claims more than a hundredth, beyond a size that harms nobody,
+/// means to fill the memory.
+const MOST_FOR_A_BYTE: u64 = 100;
+const HARMLESS: u64 = 64 << 20;
+
 /// What a gzip file begins with.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -46,8 +51,14 @@ fn read(path: &Path, encoding: Encoding) -> Result<String> {
     let named = |e: &dyn std::fmt::Display| Error::Msg(format!("{}: {e}", path.display()));
     let mut bytes = fs::read(path).map_err(|e| named(&e))?;
     if bytes.starts_with(&GZIP) {
+        let most = (bytes.len() as u64).saturating_mul(MOST_FOR_A_BYTE).max(HARMLESS);
         let mut plain = Vec::new();
-        MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut plain).map_err(|e| named(&e))?;
+        let unpacked = MultiGzDecoder::new(bytes.as_slice());
+        unpacked.take(most + 1).read_to_end(&mut plain).map_err(|e| named(&e))?;
+        if plain.len() as u64 > most {
+            let packed = bytes.len();
+            return Err(named(&format_args!("{packed} bytes that unpack to more than {most} are no text")));
+        }
         bytes = plain;
     }
     encoding.decode(&bytes).map_err(|e| named(&e))
@@ -75,6 +86,9 @@ mod tests {
         write("short.de", b"Ein Hund.\n");
         write("hole.de", b"Ein Hund.\n\n\n");
         write("cut.de.gz", &gzip[..gzip.len() - 9]);
+        let mut bomb = GzEncoder::new(Vec::new(), Compression::fast());
+        bomb.write_all(&vec![b'\n'; HARMLESS as usize + 1]).expect("memory");
+        write("bomb.de.gz", &bomb.finish().expect("memory"));
         let read = |target: &str| read_parallel(&path("a.en"), &path(target), Encoding::default());
         let pairs = read("a.de.gz").expect("two pairs");
         assert_eq!(
@@ -85,6 +99,7 @@ mod tests {
             ("short.de", "has 3 lines"),
             ("hole.de", "line 3 or its counterpart in"),
             ("cut.de.gz", "cut.de.gz"),
+            ("bomb.de.gz", "unpack to more than 67108864"),
             ("none.de", "none.de"),
         ] {
             let error = read(file).expect_err(says).to_string();

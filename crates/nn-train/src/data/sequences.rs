@@ -111,7 +111,7 @@ pub fn by_length(
     random: Random,
     length: impl Fn(usize) -> usize,
 ) -> Vec<usize> {
-    for (n, pool) in (0..).zip(order.chunks_mut(POOL * batch_size)) {
+    for (n, pool) in (0..).zip(order.chunks_mut(POOL.saturating_mul(batch_size))) {
         pool.sort_by_key(|&index| length(index));
         // The last batch may be smaller and must stay the last.
         let mut batches: Vec<Vec<usize>> = pool.chunks_exact(batch_size).map(<[usize]>::to_vec).collect();
@@ -180,6 +180,8 @@ mod tests {
         assert_eq!(loader.order(0), loader.order(0));
         seen.sort_unstable();
         assert_eq!(seen, (0..1003).collect::<Vec<_>>());
+        // A batch larger than any set is the set.
+        assert_eq!(by_length(vec![0, 1, 2], usize::MAX / 2, Random::new(1), |i| 9 - i), [2, 1, 0]);
         Ok(())
     }
 }

@@ -22,12 +22,19 @@ impl Scale {
     /// Of values that a model is trained on; those of a constant column are only shifted.
     ///
     /// # Errors
-    /// If there are none.
+    /// If there are none, or they are too large for their squares to be summed.
     pub fn fit(values: &[f64]) -> Result<Self> {
-        ensure!(!values.is_empty(), "Scale: there must be a value to fit it to");
+        let Some(&first) = values.first() else {
+            candle_core::bail!("Scale: there must be a value to fit it to")
+        };
+        // The mean of equal values is off by a rounding error, and would have a deviation as small.
+        if values.iter().all(|&value| value == first) {
+            return Ok(Self { mean: first, std: 1.0 });
+        }
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
         let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        ensure!(variance.is_finite(), "Scale: the values are too large: their variance is {variance}");
         Ok(Self { mean, std: if variance > 0.0 { variance.sqrt() } else { 1.0 } })
     }
 
@@ -244,7 +251,10 @@ mod tests {
         assert_eq!(scale, Scale { mean: 2.0, std: 1.0 });
         assert_eq!(scale.undo(scale.apply(7.5)), 7.5);
         assert_eq!(Scale::fit(&[4.0, 4.0])?, Scale { mean: 4.0, std: 1.0 });
+        // The mean of so many tenths is not quite a tenth.
+        assert_eq!(Scale::fit(&[0.1; 24])?, Scale { mean: 0.1, std: 1.0 });
         assert!(Scale::fit(&[]).is_err());
+        assert!(Scale::fit(&[1e300, -1e300]).expect_err("too large").to_string().contains("too large"));
         Ok(())
     }
 

@@ -33,6 +33,9 @@ struct Partial {
 
 const CHUNK: usize = 1 << 18;
 
+/// Who sends more, and has not said how much, never ends.
+const MAX_BYTES: u64 = 1 << 40;
+
 /// Brings the file to `path`, which other processes never see half of: until it is whole it has another name.
 pub(super) fn download(
     agent: &Agent,
@@ -115,9 +118,14 @@ impl Partial {
         let path = PathBuf::from(name);
         let open = || {
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-            let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
-            file.lock()?;
-            Ok(file)
+            loop {
+                let file = OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+                file.lock()?;
+                // Who had it meanwhile may have given it its name, or deleted it.
+                if is_at(&file, &path)? {
+                    return Ok(file);
+                }
+            }
         };
         let file = open().map_err(|e| cannot_write(&path, &e))?;
         let mut partial = Self { path, file, hash: Sha256::new(), done: 0 };
@@ -167,6 +175,8 @@ impl Partial {
             let n = match body.read(&mut buffer) {
                 Ok(0) if total.is_some_and(|total| self.done < total) => return Err(cut(self.done, "")),
                 Ok(0) => return Ok(()),
+                // More than there is: what came is not what was wanted, and goes.
+                Ok(_) if self.done > total.unwrap_or(MAX_BYTES) => return Ok(()),
                 Ok(n) => n,
                 Err(e) => return Err(cut(self.done, &format!(": {e}"))),
             };
@@ -200,6 +210,24 @@ impl Partial {
     }
 }
 
+/// Whether the path still leads to the open file.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let open = file.metadata()?;
+    match std::fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// A file that is open is neither deleted nor given another name there.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> std::io::Result<bool> {
+    Ok(true)
+}
+
 fn is_web_page(start: &[u8]) -> bool {
     let start = start.trim_ascii_start();
     ["<!doctype html", "<html"]
@@ -209,4 +237,31 @@ fn is_web_page(start: &[u8]) -> bool {
 
 pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     Error::Msg(format!("cannot write {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_waited_for_a_file_that_is_gone_makes_a_new_one() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let whole = dir.path().join("weights");
+        let first = Partial::open(&whole)?;
+        let (waits, waiting) = channel();
+        let second = thread::spawn(move || {
+            waits.send(()).expect("the other thread");
+            Partial::open(&whole).map(|partial| is_at(&partial.file, &partial.path))
+        });
+        waiting.recv().expect("the other thread");
+        thread::sleep(Duration::from_millis(100));
+        std::fs::remove_file(&first.path)?;
+        drop(first);
+        assert!(second.join().expect("no panic")??);
+        Ok(())
+    }
 }

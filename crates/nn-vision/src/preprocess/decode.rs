@@ -30,16 +30,7 @@ impl Picture {
     /// the message names the file.
     pub fn open(path: impl AsRef<Path>, channels: Channels) -> Result<Self> {
         let path = path.as_ref();
-        let named = |e: &dyn std::fmt::Display| Error::Msg(format!("{}: {e}", path.display()));
-        let file = File::open(path).map_err(|e| named(&e))?;
-        let about = file.metadata().map_err(|e| named(&e))?;
-        ensure!(about.is_file(), "{}: not a file", path.display());
-        // Room for the byte that tells the end as well; a length that is wrong costs nothing but time.
-        let mut bytes = Vec::with_capacity(about.len().min(MAX_FILE_BYTES) as usize + 1);
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| named(&e))?;
-        let whole = bytes.len() as u64 <= MAX_FILE_BYTES;
-        ensure!(whole, "{}: a picture file has at most {MAX_FILE_BYTES} bytes", path.display());
-        Self::read(&bytes, channels).map_err(|e| named(&e))
+        Self::read(&contents(path)?, channels).map_err(|e| named(path, e))
     }
 
     /// [`Picture::open`] for bytes in memory.
@@ -65,6 +56,25 @@ impl Picture {
         };
         Ok(Self { pixels, size, channels })
     }
+}
+
+/// An error with the file that it is about.
+pub(super) fn named(path: &Path, e: impl std::fmt::Display) -> Error {
+    Error::Msg(format!("{}: {e}", path.display()))
+}
+
+/// The bytes of a file that is no larger than one of a picture can be.
+pub(super) fn contents(path: &Path) -> Result<Vec<u8>> {
+    // Asked first: to open a pipe is to wait for who writes into it.
+    let about = std::fs::metadata(path).map_err(|e| named(path, e))?;
+    ensure!(about.is_file(), "{}: not a file", path.display());
+    let file = File::open(path).map_err(|e| named(path, e))?;
+    // Room for the byte that tells the end as well; a length that is wrong costs nothing but time.
+    let mut bytes = Vec::with_capacity(about.len().min(MAX_FILE_BYTES) as usize + 1);
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| named(path, e))?;
+    let whole = bytes.len() as u64 <= MAX_FILE_BYTES;
+    ensure!(whole, "{}: a picture file has at most {MAX_FILE_BYTES} bytes", path.display());
+    Ok(bytes)
 }
 
 pub(super) fn damaged(e: impl std::fmt::Display) -> String {

@@ -44,6 +44,7 @@ fn tables_that_name_numbers_beyond_the_file_are_refused() {
         (strided(&[2], &[1], 5), 6, "needs more numbers"),
         (strided(&[2], &[1], 0), 7, "the file ends before"),
         (strided(&[huge, huge], &[1, 1], 0), 6, "needs more numbers"),
+        (strided(&[0, huge, 4], &[1, 1, 1], 0), 6, "needs more numbers"),
         (strided(&[2], &[huge], huge), 6, "needs more numbers"),
         (strided(&[2], &[], 0), 6, "needs more numbers"),
         (strided(&[1; 65], &[1; 65], 0), 6, "needs more numbers"),

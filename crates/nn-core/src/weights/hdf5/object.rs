@@ -29,6 +29,8 @@ struct Messages {
 #[derive(Clone, Copy)]
 enum Kind {
     Numbers(Element, Order),
+    /// Numbers that no tensor here has, and what they are.
+    Strange(&'static str),
     Others,
 }
 
@@ -99,7 +101,14 @@ impl Messages {
             return Ok(Object::Group { tree, heap });
         }
         let (Some(kind), Some(shape)) = (self.kind, self.shape) else { return Ok(Object::Other) };
-        let Kind::Numbers(element, order) = kind else { return Ok(Object::Other) };
+        let (element, order) = match kind {
+            Kind::Numbers(element, order) => (element, order),
+            // Of no axes they are facts beside the arrays, a counter of steps say.
+            Kind::Strange(what) if !shape.is_empty() => {
+                return Err(flaw(format!("{what} are not read: save it as float32")));
+            }
+            Kind::Strange(_) | Kind::Others => return Ok(Object::Other),
+        };
         if self.packed {
             return Err(flaw("numbers that are packed are not read"));
         }
@@ -151,7 +160,15 @@ fn element(file: &mut Bytes<'_>) -> Read<Kind> {
         (0, 8, true) => Some(Element::I64),
         _ => None,
     };
-    Ok(number.map_or(Kind::Others, |element| Kind::Numbers(element, order)))
+    let kind = match class & 15 {
+        0 | 1 => Kind::Strange("numbers of this kind, of 64 bits without a sign say,"),
+        // h5py has no other way to write what NumPy has no name for.
+        5 if size == 2 => Kind::Strange("numbers of two bytes without a type, bfloat16 as Keras writes it,"),
+        6 => Kind::Strange("complex numbers, or other records,"),
+        8 => Kind::Strange("truths, or other names for numbers,"),
+        _ => Kind::Others,
+    };
+    Ok(number.map_or(kind, |element| Kind::Numbers(element, order)))
 }
 
 /// Where exponent and mantissa begin and how long they are, and the exponent's bias.
@@ -177,5 +194,38 @@ fn place(file: &mut Bytes<'_>) -> Read<[u64; 2]> {
         (3 | 4, 1) => Ok([file.u64()?, file.u64()?]),
         (3 | 4, 2) => Err(flaw("an array in chunks is not read: write it without compression")),
         _ => Err(flaw(format!("a layout of version {version} is not read"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_not_read_are_refused_and_counters_passed_over() -> Read<()> {
+        // Class and bits, size, then for whole numbers where their bits begin and how many there are.
+        let kind = |class: u8, size: u8, bits: u8| {
+            let message = [0x10 | class, 0, 0, 0, size, 0, 0, 0, 0, 0, bits, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            let mut source: Box<dyn super::super::super::storage::Source> = Box::new(Cursor::new(message));
+            element(&mut Bytes::new(&mut source, 0, message.len() as u64))
+        };
+        for (class, size, bits, says) in
+            [(0, 8, 64, "of 64 bits"), (5, 2, 0, "bfloat16"), (6, 8, 0, "complex"), (8, 1, 0, "truths")]
+        {
+            let messages = |shape: &[usize]| -> Read<Messages> {
+                let kind = Some(kind(class, size, bits)?);
+                Ok(Messages { kind, shape: Some(shape.to_vec()), place: Some([0, 0]), ..Messages::default() })
+            };
+            let Err(error) = messages(&[3])?.object() else { panic!("{says}") };
+            assert!(error.to_string().contains(says), "{error}");
+            assert!(matches!(messages(&[])?.object()?, Object::Other));
+        }
+        // Texts, of any length.
+        for class in [3, 9] {
+            assert!(matches!(kind(class, 16, 0)?, Kind::Others));
+        }
+        Ok(())
     }
 }

@@ -97,6 +97,32 @@ fn layers_of_nested_models_keep_the_models_name_if_they_must() -> Read<()> {
 }
 
 #[test]
+fn what_an_optimiser_keeps_is_no_weight_and_cells_may_be_numbered() -> Read<()> {
+    becomes(
+        &[
+            ("layers/dense/vars/0", &[3, 4]),
+            ("layers/dense/vars/1", &[4]),
+            ("optimizer/vars/1", &[3, 4]),
+            ("optimizer_weights/Adam/m/dense/kernel:0", &[3, 4]),
+        ],
+        &[("dense.weight", &[4, 3]), ("dense.bias", &[4])],
+    )?;
+    let group = "model_weights/bidirectional/bidirectional";
+    let paths = ["forward_lstm/lstm_cell_1", "backward_lstm/lstm_cell_2"]
+        .map(|cell| ["kernel:0", "recurrent_kernel:0"].map(|name| format!("{group}/{cell}/{name}")));
+    let [[a, b], [c, d]] = &paths;
+    becomes(
+        &[(a, &[3, 8]), (b, &[2, 8]), (c, &[3, 8]), (d, &[2, 8])],
+        &[
+            ("bidirectional.weight_ih_l0", &[8, 3]),
+            ("bidirectional.weight_hh_l0", &[8, 2]),
+            ("bidirectional.weight_ih_l0_reverse", &[8, 3]),
+            ("bidirectional.weight_hh_l0_reverse", &[8, 2]),
+        ],
+    )
+}
+
+#[test]
 fn two_arrays_of_one_name_are_refused() {
     for (paths, why) in [
         (["a/a/lstm_cell/kernel", "a/a/gru_cell/kernel"], "its layer has two of its kind"),

@@ -102,6 +102,20 @@ fn models_that_lie_are_refused() {
     assert!(open(sparse).expect_err("sparse").to_string().contains("sparse"));
 }
 
+/// A folder says that it is as long as a file can be.
+#[test]
+fn a_folder_beside_a_model_holds_no_numbers() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    std::fs::create_dir(dir.path().join("sub"))?;
+    let place = [("location", "sub"), ("length", "17592186044416")]
+        .map(|(key, value)| bytes(13, &[bytes(1, key.as_bytes()), bytes(2, value.as_bytes())].concat()));
+    let path = dir.path().join("m.onnx");
+    std::fs::write(&path, model(&[tensor(&[1 << 42], F32, &[place.concat(), number(14, 1)])]))?;
+    let error = WeightFile::open(&path).expect_err("a folder").to_string();
+    assert!(error.contains("sub, which lies beside it, is not a file"), "{error}");
+    Ok(())
+}
+
 #[test]
 fn typed_numbers_that_do_not_fit_are_errors() -> Result<()> {
     for (data_type, numbers, expected) in [

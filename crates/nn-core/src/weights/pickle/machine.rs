@@ -8,8 +8,8 @@ use super::{Heap, Id, Input, Node, admit};
 
 /// Reads one pickle and gives its objects and the one it is about; `input` stands behind it then.
 pub(crate) fn read<R: BufRead>(input: &mut Input<R>) -> Read<(Heap, Id)> {
-    let mut machine =
-        Machine { input, heap: Heap::default(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+    let heap = Heap::of(input.left());
+    let mut machine = Machine { input, heap, stack: Vec::new(), marks: Vec::new(), memo: Memo::default() };
     loop {
         let op = machine.input.byte()?;
         if op == b'.' {
@@ -26,7 +26,37 @@ struct Machine<'a, R> {
     stack: Vec<Id>,
     /// Heights of the stack that were marked.
     marks: Vec<usize>,
-    memo: HashMap<u32, Id>,
+    memo: Memo,
+}
+
+/// Objects by their numbers, which go up one by one as Python writes them.
+#[derive(Default)]
+struct Memo {
+    dense: Vec<Id>,
+    /// Numbers beyond those.
+    sparse: HashMap<u32, Id>,
+}
+
+impl Memo {
+    fn get(&self, number: u32) -> Option<Id> {
+        self.dense.get(number as usize).or_else(|| self.sparse.get(&number)).copied()
+    }
+
+    fn put(&mut self, number: u32, id: Id) {
+        let place = number as usize;
+        if let Some(known) = self.dense.get_mut(place) {
+            *known = id;
+        } else if place == self.dense.len() {
+            self.sparse.remove(&number);
+            self.dense.push(id);
+        } else {
+            self.sparse.insert(number, id);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.dense.len() + self.sparse.len()
+    }
 }
 
 impl<R: BufRead> Machine<'_, R> {
@@ -183,6 +213,7 @@ impl<R: BufRead> Machine<'_, R> {
                 let (Some(module), Some(name)) = (self.heap.text(module), self.heap.text(name)) else {
                     return Err(flaw("a class is named by something that is no text"));
                 };
+                self.heap.copies(module.len() + name.len())?;
                 let name = admit(module, name)?;
                 self.push(Node::Global(name))
             }
@@ -238,6 +269,7 @@ impl<R: BufRead> Machine<'_, R> {
                     _ => Err(flaw("an OrderedDict is made of something else than pairs")),
                 };
                 let items = self.heap.items(items).unwrap_or_default();
+                self.heap.copies(size_of_val(items))?;
                 Node::Dict(items.iter().map(pair).collect::<Read<_>>()?)
             }
             _ => Node::Call { function, arguments },
@@ -253,12 +285,12 @@ impl<R: BufRead> Machine<'_, R> {
             _ => self.memo.len() as u32,
         };
         if matches!(op, b'g' | b'h' | b'j') {
-            let known = self.memo.get(&index).copied();
+            let known = self.memo.get(index);
             self.stack.push(known.ok_or_else(|| flaw(format!("object {index} is used before it is made")))?);
         } else {
             let top = self.pop()?;
             self.stack.push(top);
-            self.memo.insert(index, top);
+            self.memo.put(index, top);
         }
         Ok(())
     }

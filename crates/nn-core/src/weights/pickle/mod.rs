@@ -6,6 +6,8 @@
 mod input;
 mod machine;
 
+use std::cell::Cell;
+
 use super::flaw::{Read, flaw};
 pub(super) use input::Input;
 pub(super) use machine::read;
@@ -40,27 +42,53 @@ pub(super) enum Node {
 }
 
 /// The objects of one pickle. They refer to each other by [`Id`], perhaps in a circle.
-#[derive(Debug, Default)]
-pub(super) struct Heap(Vec<Node>);
+#[derive(Debug)]
+pub(super) struct Heap {
+    nodes: Vec<Node>,
+    /// How many bytes may still be copied out of it. A pickle names an object a hundred thousand times in little room; what
+    /// copies it each time has none.
+    left: Cell<u64>,
+}
 
 /// Tensors are described with about thirty objects each: enough for a hundred thousand.
 const MOST_NODES: usize = 1 << 22;
 
+/// How many bytes may be copied out of a pickle, for each of its own: a tensor's name and sizes take the less of them.
+const MOST_COPIES: u64 = 8;
+/// And of a small one.
+const COPIES_OF_A_SMALL_ONE: u64 = 1 << 20;
+
+/// Letters of a text that are told.
+const SHOWN: usize = 200;
+
 impl Heap {
+    /// Of a pickle of at most so many bytes.
+    pub(super) fn of(bytes: u64) -> Self {
+        let left = bytes.saturating_mul(MOST_COPIES).saturating_add(COPIES_OF_A_SMALL_ONE);
+        Self { nodes: Vec::new(), left: Cell::new(left) }
+    }
+
     pub(super) fn add(&mut self, node: Node) -> Read<Id> {
-        if self.0.len() >= MOST_NODES {
+        if self.nodes.len() >= MOST_NODES {
             return Err(flaw(format!("the pickle holds more than {MOST_NODES} objects")));
         }
-        self.0.push(node);
-        Ok(Id(self.0.len() as u32 - 1))
+        self.nodes.push(node);
+        Ok(Id(self.nodes.len() as u32 - 1))
+    }
+
+    /// To be called before so many bytes are copied out of it.
+    pub(super) fn copies(&self, bytes: usize) -> Read<()> {
+        let left = self.left.get().checked_sub(bytes as u64);
+        self.left.set(left.ok_or_else(|| flaw("the pickle names what it holds too often"))?);
+        Ok(())
     }
 
     pub(super) fn get(&self, id: Id) -> &Node {
-        &self.0[id.0 as usize]
+        &self.nodes[id.0 as usize]
     }
 
     pub(super) fn get_mut(&mut self, id: Id) -> &mut Node {
-        &mut self.0[id.0 as usize]
+        &mut self.nodes[id.0 as usize]
     }
 
     /// Everything outside of the pickle: where it is named, and its name.
@@ -69,7 +97,7 @@ impl Heap {
             Node::Persistent(name) => Some((Id(n as u32), *name)),
             _ => None,
         };
-        self.0.iter().enumerate().filter_map(named).collect()
+        self.nodes.iter().enumerate().filter_map(named).collect()
     }
 
     pub(super) fn text(&self, id: Id) -> Option<&str> {
@@ -109,25 +137,26 @@ impl Heap {
         }
     }
 
-    /// What an object is, for a message.
+    /// What an object is, for a message: no more than [`SHOWN`] letters of it.
     pub(super) fn describe(&self, id: Id) -> String {
+        let name = |name: &str| name.chars().take(SHOWN).collect();
         match self.get(id) {
             Node::None => "None".to_owned(),
             Node::Bool(value) => if *value { "True" } else { "False" }.to_owned(),
             Node::Int(value) => value.to_string(),
             Node::Float(value) => value.to_string(),
-            Node::Text(text) => text.chars().take(200).collect(),
+            Node::Text(text) => name(text),
             Node::Opaque => "bytes, a set or a large number".to_owned(),
             Node::Tuple(items) => format!("a tuple of {}", items.len()),
             Node::List(items) => format!("a list of {}", items.len()),
             Node::Dict(entries) => format!("a dict of {}", entries.len()),
-            Node::Global(name) => name.clone(),
+            Node::Global(global) => name(global),
             Node::Persistent(_) => "a storage".to_owned(),
             Node::Call { function, .. } => match self.get(*function) {
-                Node::Global(name) => name.clone(),
+                Node::Global(global) => name(global),
                 // A class with its source: `('module', class, file, source)`.
                 Node::Persistent(of) => match self.items(*of) {
-                    Some(&[_, class, ..]) => self.global(class).unwrap_or("a call").to_owned(),
+                    Some(&[_, class, ..]) => name(self.global(class).unwrap_or("a call")),
                     _ => "a call".to_owned(),
                 },
                 _ => "a call".to_owned(),
@@ -214,8 +243,12 @@ const HARMLESS: &[&str] = &[
     "long",
     "unicode",
     "SimpleNamespace",
+    "Path",
+    "PurePath",
     "PosixPath",
     "PurePosixPath",
+    "WindowsPath",
+    "PureWindowsPath",
     "partial",
     "BytesIO",
 ];

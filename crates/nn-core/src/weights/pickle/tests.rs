@@ -114,8 +114,20 @@ fn shared_objects_are_not_copied_and_circles_are_no_trap() {
     pickle.extend(b"2\x86".repeat(30));
     pickle.push(b'.');
     let (heap, _) = read(&pickle).expect("small");
-    assert_eq!(heap.0.len(), 31);
+    assert_eq!(heap.nodes.len(), 31);
     read(b"]q\x00h\x00a.").expect("a list that holds itself");
+}
+
+/// `memo[3] = True; memo[0], memo[1], memo[2] = None, 1, 2`, and the third again.
+#[test]
+fn the_memo_is_by_number_in_any_order() -> Result<(), String> {
+    let pickle = b"\x88q\x03Nq\x00K\x01q\x01K\x02q\x02(h\x03h\x00h\x01h\x02t.";
+    assert_eq!(shown(pickle).map_err(|e| e.to_string())?, "(True, None, 1, 2)");
+    let again = b"\x88q\x01Nq\x00K\x07q\x01(h\x00h\x01t.";
+    assert_eq!(shown(again).map_err(|e| e.to_string())?, "(None, 7)");
+    let next = b"\x88q\x05N\x94(h\x05h\x01t.";
+    assert_eq!(shown(next).map_err(|e| e.to_string())?, "(True, None)");
+    Ok(())
 }
 
 #[test]

@@ -88,6 +88,11 @@ fn headers_that_contradict_themselves_are_errors() -> Result<()> {
             3,
         ),
         (r#""a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}"#, 3),
+        (r#""a":{"dtype":"F32","shape":[0,9223372036854775808,4],"data_offsets":[0,0]}"#, 0),
+        (
+            r#""a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}"#,
+            4,
+        ),
         (r#""a":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}"#, 8),
         (r#""a":{"dtype":"X","shape":[1],"data_offsets":[0,8]}"#, 8),
     ] {

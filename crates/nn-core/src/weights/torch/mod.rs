@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::flaw::{Read, flaw};
 use super::pickle::{Heap, Id};
 use super::storage::Storage;
-use super::strided::Strided;
+use super::strided::{MOST_AXES, Strided};
 use super::table::Table;
 use super::{Element, file};
 pub(super) use plain::table as plain;
@@ -25,6 +25,9 @@ pub(super) use zip::table as zip;
 
 /// A storage by the name pickles have for it.
 type Key = String;
+
+/// Keys are numbers.
+const LONGEST_KEY: usize = 256;
 
 /// The class of a storage, without its module, says what the numbers in it are.
 fn element_of_storage(class: &str) -> Option<Element> {
@@ -76,7 +79,8 @@ impl<'a> StorageId<'a> {
         let class = heap.global(class).ok_or_else(|| flaw("a storage has no class"))?;
         let element = element_of_storage(class)
             .ok_or_else(|| flaw(format!("{class} is refused: such numbers are not read")))?;
-        let key = heap.text(key).ok_or_else(|| flaw("a storage has no key"))?;
+        let key = heap.text(key).filter(|key| key.len() <= LONGEST_KEY);
+        let key = key.ok_or_else(|| flaw("a storage has no key, or a long one"))?;
         let count = heap.count(count).ok_or_else(|| flaw("a storage has no size"))?;
         let view = match view.first().and_then(|&view| heap.items(view)) {
             None => None,
@@ -108,8 +112,14 @@ fn storages(heap: &Heap) -> Read<BTreeMap<Key, Size>> {
     for (_, id) in heap.persistent() {
         if let Some(storage) = StorageId::read(heap, id)? {
             let size = storage.size()?;
-            if *sizes.entry(storage.key.to_owned()).or_insert(size) != size {
-                return Err(flaw(format!("storage {} has two sizes", storage.key)));
+            match sizes.get(storage.key) {
+                Some(&known) if known != size => {
+                    return Err(flaw(format!("storage {} has two sizes", storage.key)));
+                }
+                Some(_) => {}
+                None => {
+                    sizes.insert(storage.key.to_owned(), size);
+                }
             }
         }
     }
@@ -139,8 +149,12 @@ fn table(format: file::Format, heap: &Heap, root: Id, places: &BTreeMap<Key, Sto
 
 fn strided(heap: &Heap, tensor: &state::Rebuilt<'_>, keys: &[&Key]) -> Read<Strided> {
     let sizes = |id, what| {
-        let sizes = heap.items(id).unwrap_or_default().iter();
-        let sizes = sizes.map(|&id| heap.count(id).and_then(|n| usize::try_from(n).ok()));
+        let sizes = heap.items(id).unwrap_or_default();
+        if sizes.len() > MOST_AXES {
+            return Err(flaw(format!("its {what} has {} axes", sizes.len())));
+        }
+        heap.copies(size_of_val(sizes))?;
+        let sizes = sizes.iter().map(|&id| heap.count(id).and_then(|n| usize::try_from(n).ok()));
         sizes.collect::<Option<Vec<usize>>>().ok_or_else(|| flaw(format!("its {what} is no list of sizes")))
     };
     let key = &tensor.storage.key;

@@ -37,8 +37,17 @@ const PARTS: &[&str] = &[
     "weights",
 ];
 
-/// What lies beside the weights and may hold tensors too.
-const OTHERS: &[&str] = &["optim", "sched", "scaler", "ema", "amp", "rng"];
+/// Words of names of what lies beside the weights and may hold tensors too; they begin so.
+const OTHERS: &[&str] = &["optim", "sched", "scaler", "amp", "rng"];
+
+/// The word for running means of the weights, which are meant where there are no others.
+const MEAN: &str = "ema";
+
+/// No part is called by a longer name.
+const LONGEST_NAME: usize = 256;
+
+/// So many parts are named in a message.
+const NAMED: usize = 8;
 
 /// Parts in parts in parts are as deep as checkpoints go.
 const DEEPEST: usize = 4;
@@ -80,7 +89,7 @@ pub(super) fn find(heap: &Heap, root: Id) -> Read<State<'_>> {
             if heap.text(key) == Some(&name) {
                 part = value;
             } else {
-                beside(heap, key, value, &mut state);
+                beside(heap, key, value, &mut state)?;
             }
         }
         state.nesting.push(name);
@@ -88,15 +97,19 @@ pub(super) fn find(heap: &Heap, root: Id) -> Read<State<'_>> {
 }
 
 /// Notes what lies beside the weights.
-fn beside(heap: &Heap, key: Id, value: Id, state: &mut State<'_>) {
+fn beside(heap: &Heap, key: Id, value: Id, state: &mut State<'_>) -> Read<()> {
     let name = heap.describe(key);
+    heap.copies(name.len() + size_of::<String>())?;
     match heap.get(value) {
         Node::Bool(_) | Node::Int(_) | Node::Float(_) | Node::Text(_) => {
-            state.metadata.insert(name, heap.describe(value));
+            let value = heap.describe(value);
+            heap.copies(value.len() + size_of::<String>())?;
+            state.metadata.insert(name, value);
         }
         Node::None => {}
         _ => state.ignored.push(name),
     }
+    Ok(())
 }
 
 /// Takes the tensors of a state dict; numbers and texts between them are metadata, anything that would be called is
@@ -107,11 +120,12 @@ fn take<'a>(heap: &'a Heap, entries: &[(Id, Id)], state: &mut State<'a>) -> Read
         if let Some(tensor) = rebuilt(heap, value).map_err(|e| e.at(&name))? {
             let key =
                 heap.text(key).ok_or_else(|| flaw(format!("a tensor is called {name}, which is no text")))?;
+            heap.copies(key.len())?;
             state.tensors.insert(key.to_owned(), tensor);
         } else if matches!(heap.get(value), Node::Call { .. }) {
             return Err(not_a_tensor(heap, value).at(name));
         } else {
-            beside(heap, key, value, state);
+            beside(heap, key, value, state)?;
         }
     }
     Ok(())
@@ -120,7 +134,8 @@ fn take<'a>(heap: &'a Heap, entries: &[(Id, Id)], state: &mut State<'a>) -> Read
 /// The part that checkpoints have the weights in, if there is one of such a name.
 fn known_part(heap: &Heap, entries: &[(Id, Id)]) -> Option<&'static str> {
     let holds = |name: &str| {
-        let inside = |value| within(heap, value, DEEPEST, &mut HashSet::new());
+        let mut seen = HashSet::new();
+        let mut inside = |value| within(heap, value, DEEPEST, &mut seen);
         entries.iter().any(|&(key, value)| heap.text(key) == Some(name) && inside(value))
     };
     PARTS.iter().copied().find(|part| holds(part))
@@ -134,20 +149,35 @@ fn weights_of(heap: &Heap, entries: &[(Id, Id)]) -> Read<String> {
     let mut seen = HashSet::new();
     let mut parts = Vec::new();
     for &(key, value) in entries {
-        parts.extend(heap.text(key).filter(|_| within(heap, value, DEEPEST, &mut seen)));
+        let name = heap.text(key).filter(|name| name.len() <= LONGEST_NAME);
+        parts.extend(name.filter(|_| within(heap, value, DEEPEST, &mut seen)));
     }
-    let other = |part: &&str| !OTHERS.iter().any(|other| part.contains(other));
-    match parts.iter().copied().filter(other).collect::<Vec<_>>()[..] {
+    parts.retain(|part| !words(part).any(|word| OTHERS.iter().any(|other| word.starts_with(other))));
+    if parts.iter().any(|part| !is_mean(part)) {
+        parts.retain(|part| !is_mean(part));
+    }
+    match parts[..] {
         [part] => Ok(part.to_owned()),
         [] => {
             let call = entries.iter().find(|(_, value)| matches!(heap.get(*value), Node::Call { .. }));
             Err(call.map_or_else(|| flaw("there are no tensors in it"), |(_, value)| no_state(heap, *value)))
         }
         ref several => Err(flaw(format!(
-            "it holds several sets of tensors: {}; in Python, torch.save the one that is meant",
-            several.join(", ")
+            "it holds {} sets of tensors, {}{}; in Python, torch.save the one that is meant",
+            several.len(),
+            several[..several.len().min(NAMED)].join(", "),
+            if several.len() > NAMED { ", …" } else { "" }
         ))),
     }
+}
+
+/// `ema` of `ema_model`.
+fn words(name: &str) -> impl Iterator<Item = String> {
+    name.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase)
+}
+
+fn is_mean(part: &str) -> bool {
+    words(part).any(|word| word == MEAN)
 }
 
 /// Whether tensors are in a dict, or in a dict in it. A dict that was seen before is not looked into again.

@@ -7,6 +7,7 @@ use super::super::file::Format;
 use super::super::flaw::{Read, flaw};
 use super::super::pickle::{self, Heap, Id, Input, Node};
 use super::super::storage::{Source, Storage};
+use super::super::strided::MOST_AXES;
 use super::super::table::Table;
 use super::{Key, Size, element_of_storage};
 
@@ -126,6 +127,9 @@ fn tensors(source: &mut Box<dyn Source>, part: Part) -> Read<BTreeMap<Key, View>
             return Err(flaw("a tensor is described with other than three words"));
         };
         let axes = u32::from_le_bytes(input.array()?);
+        if axes as usize > MOST_AXES {
+            return Err(flaw(format!("a tensor has {axes} axes")));
+        }
         input.skip(4)?; // the number once had eight bytes
         let mut sizes =
             || (0..axes).map(|_| Ok(u64::from_le_bytes(input.array()?))).collect::<Read<Vec<u64>>>();
@@ -148,10 +152,16 @@ fn describe(
     described: &BTreeMap<Key, Described>,
     sizes: &BTreeMap<Key, Size>,
 ) -> Read<()> {
+    let mut known = BTreeMap::new();
     for (id, name) in heap.persistent() {
         let Some(key) = heap.text(name) else { continue };
-        let view =
-            views.get(key).ok_or_else(|| flaw(format!("there is no tensor {}", key.escape_debug())))?;
+        let Some((key, view)) = views.get_key_value(key) else {
+            return Err(flaw(format!("there is no tensor {}", heap.describe(name).escape_debug())));
+        };
+        if let Some(&(function, arguments)) = known.get(key) {
+            *heap.get_mut(id) = Node::Call { function, arguments };
+            continue;
+        }
         let storage = described
             .get(&view.storage)
             .ok_or_else(|| flaw(format!("there is no storage {}", view.storage)))?;
@@ -174,6 +184,7 @@ fn describe(
         ];
         let arguments = heap.add(Node::Tuple(arguments.to_vec()))?;
         let function = heap.add(Node::Global("torch._utils._rebuild_tensor".to_owned()))?;
+        known.insert(key, (function, arguments));
         *heap.get_mut(id) = Node::Call { function, arguments };
     }
     Ok(())

@@ -180,3 +180,143 @@ fn old_files_that_lie_are_refused() {
         assert!(error.contains(expected), "{expected}: {error}");
     }
 }
+
+/// What names an object a hundred thousand times in a few bytes each must not copy it each time.
+#[test]
+fn objects_that_are_shared_are_not_copied_for_everyone_who_names_them() {
+    let text = |length: usize| [b"X", &(length as u32).to_le_bytes()[..], &b"n".repeat(length)].concat();
+    // Object 1 is the text or the tuple, object 2 the tensor.
+    let rebuilt = |sizes: &[u8]| {
+        let storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01tQK\0";
+        [&b"ctorch._utils\n_rebuild_tensor_v2\n("[..], storage, sizes, b"\x89NtRq\x020"].concat()
+    };
+    let plain = rebuilt(b"(K\x01t(K\x01t");
+    let named = |names: usize| {
+        let name = |n: usize| {
+            [&b"U\x03"[..], &[48 + (n >> 12) as u8, 48 + (n >> 6 & 63) as u8, 48 + (n & 63) as u8]].concat()
+        };
+        (0..names).flat_map(|n| [name(n), b"h\x02".to_vec()].concat()).collect::<Vec<_>>()
+    };
+    let axes = |count: usize| [b"(K\x01", &b"2".repeat(count - 1)[..], b"tq\x010"].concat();
+    let many = |op: &[u8]| op.repeat(20_000);
+    let shared = rebuilt(b"h\x01h\x01");
+    let key = [&b"(U\x07storagectorch\nFloatStorage\n"[..], &text(100_000), b"U\x03cpuK\x01tq\x010"].concat();
+    let long = [b"c", &b"m".repeat(60_000)[..], b"\n", &b"n".repeat(60_000), b"\nq\x010"].concat();
+    for (what, pickle, says) in [
+        ("axes", [&axes(100_000)[..], &shared, b"}(", &named(20_000), b"u."].concat(), "has 100000 axes"),
+        ("sizes", [&axes(64)[..], &shared, b"}(", &named(100_000), b"u."].concat(), "too often"),
+        (
+            "names",
+            [&text(100_000)[..], b"q\x010", &plain, b"}(", &many(b"h\x01h\x02"), b"u."].concat(),
+            "too often",
+        ),
+        (
+            "pairs",
+            [
+                &b"ccollections\nOrderedDict\nq\x010((K\x01K\x02t"[..],
+                &b"2".repeat(100_000),
+                b"l\x85q\x020",
+                &many(b"h\x01h\x02R0"),
+                b"}.",
+            ]
+            .concat(),
+            "too often",
+        ),
+        ("classes", [&text(100_000)[..], b"q\x010", &many(b"h\x01h\x01\x930"), b"}."].concat(), "too often"),
+        ("keys", [&key[..], &many(b"h\x01Q0"), b"}."].concat(), "no key, or a long one"),
+        (
+            "values",
+            [&text(800)[..], b"q\x010", &plain, b"}(U\x01a", b"h\x02", &many(b"h\x01h\x01"), b"u."].concat(),
+            "too often",
+        ),
+        (
+            "sets",
+            [&text(100_000)[..], b"q\x010", &plain, b"}(", &many(b"h\x01}U\x01ah\x02s"), b"u."].concat(),
+            "no tensors",
+        ),
+    ] {
+        let error = why(archive(&[("x/data.pkl", &pickle), ("x/data/0", &[0; 4])]));
+        assert!(error.contains(says) && error.len() < 1000, "{what}: {error:.1000}");
+    }
+    // Of a name in a message so many letters.
+    let beside = [&long[..], b"]q\x030", &plain, b"}(U\x01ah\x02h\x01h\x03u."].concat();
+    let file = WeightFile::new("w", Cursor::new(archive(&[("x/data.pkl", &beside), ("x/data/0", &[0; 4])])));
+    assert_eq!(file.expect("a tensor").about().ignored[0].len(), 200);
+    // A part of a well-known name, again and again, without a tensor in it.
+    let part = [
+        b"}(K\x01",
+        &b"2".repeat(99_999)[..],
+        b"uq\x010U\nstate_dictq\x020}(",
+        &b"h\x02h\x01".repeat(100_000),
+        b"u.",
+    ];
+    assert!(why(archive(&[("x/data.pkl", &part.concat())])).contains("no tensors"));
+}
+
+/// The object of [`tensor`] in a dict under `name`.
+fn part(name: &str) -> Vec<u8> {
+    let object = tensor(2);
+    [format!("}}S'{name}'\n").as_bytes(), &object[..object.len() - 1], b"s."].concat()
+}
+
+#[test]
+fn the_only_part_with_tensors_is_meant_unless_it_is_an_optimisers() -> Result<()> {
+    for (name, meant) in [
+        ("params_ema", true),
+        ("EMA", true),
+        ("upsampler", true),
+        ("semantic", true),
+        ("optimizer", false),
+        ("optimizer_states", false),
+        ("lr_scheduler", false),
+        ("amp", false),
+        ("cuda_rng_state", false),
+    ] {
+        let file =
+            WeightFile::new("w", Cursor::new(archive(&[("x/data.pkl", &part(name)), ("x/data/0", &[0; 8])])));
+        assert_eq!(file.is_ok(), meant, "{name}");
+        if meant {
+            assert_eq!(file?.about().nesting, [name]);
+        }
+    }
+    let both = [
+        b"}(".to_vec(),
+        [part("gen"), part("gen_ema")].map(|p| p[1..p.len() - 2].to_vec()).concat(),
+        b"u.".to_vec(),
+    ];
+    let file =
+        WeightFile::new("w", Cursor::new(archive(&[("x/data.pkl", &both.concat()), ("x/data/0", &[0; 8])])))?;
+    assert_eq!(file.about().nesting, ["gen"]);
+    Ok(())
+}
+
+#[test]
+fn an_archive_without_checksums_is_read_and_one_with_a_wrong_one_is_not() -> Result<()> {
+    let mut bytes = archive(&[("x/data.pkl", &tensor(2)), ("x/data/0", b"mnopqrst")]);
+    // In the headers of both files, and in the table of contents.
+    let mut sums = Vec::new();
+    for (head, at) in [(&b"PK\x03\x04"[..], 14), (b"PK\x01\x02", 16)] {
+        sums.extend((0..bytes.len()).filter(|&n| bytes[n..].starts_with(head)).map(|n| n + at));
+    }
+    assert_eq!(sums.len(), 4);
+    for &sum in &sums {
+        bytes[sum..sum + 4].fill(0);
+    }
+    let file = WeightFile::new("w", Cursor::new(bytes.clone()))?;
+    assert_eq!(file.tensor("a")?.dims(), [2]);
+    bytes[sums[2]] = 1;
+    let file = WeightFile::new("w", Cursor::new(bytes));
+    file.and_then(|file| file.tensor("a")).expect_err("one of them is wrong");
+    Ok(())
+}
+
+/// CP437 and UTF-8 have bytes of their own for the same letter.
+#[test]
+fn two_names_of_the_same_letters_are_refused() {
+    let mut bytes = archive(&[("x/data.pkl", &tensor(2)), ("x/data/\u{c7}", &[0; 8]), ("x/data/z", &[1; 8])]);
+    let places: Vec<usize> = (0..bytes.len()).filter(|&n| bytes[n..].starts_with(b"x/data/z")).collect();
+    assert_eq!(places.len(), 2);
+    places.into_iter().for_each(|place| bytes[place + 7] = 0x80);
+    let error = why(bytes);
+    assert!(error.contains("have the same name"), "{error}");
+}
