@@ -130,6 +130,7 @@ fn images(bytes: &[u8]) {
         if let Ok(folder) = ImageFolder::new(root, decode) {
             let _ = folder.example(0);
         }
+        let _ = Picture::open_mask(path);
     });
 }
 

@@ -212,6 +212,7 @@ fn an_index_that_lies_is_refused() -> Result<()> {
         (r#"{"weight_map": {"a": "f4.npy"}}"#, "f4.npy: there is no tensor a"),
         (r#"{"weight_map": {"a": "none.npy"}}"#, "none.npy"),
         (r#"{"weight_map": {"a": 1}}"#, "a: neither"),
+        (r#"{"weight_map": {"a": "f4.npy", "\u0061": "f8.npy"}}"#, "a comes twice"),
         (r#"{"weight_map": {"layer.f2": "beside.onnx"}}"#, "goes on in beside.bin"),
         (r#"{"weight_map": {"a": "index.json"}}"#, "index.json"),
         (r#"{"metadata": {}}"#, "no weight_map"),

@@ -188,6 +188,14 @@ mod tests {
         assert_eq!(table.to_string(), "  name        size\n  a          1,000  ×\n  long name      7");
     }
 
+    /// Files name their tensors as they like.
+    #[test]
+    fn a_cell_of_any_length_is_written() {
+        let mut table = Table::new(&[("name", Align::Left), ("size", Align::Right)]);
+        table.row(["a".repeat(70_000), "7".to_owned()]);
+        assert!(table.to_string().ends_with("a     7"));
+    }
+
     #[test]
     fn numbers_are_for_people() {
         assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);

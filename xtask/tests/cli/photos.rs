@@ -147,5 +147,5 @@ fn scenes_are_learned_and_shown_beside_the_truth() {
     let eval = call(dir.path(), "eval run").ok().stdout;
     assert!(eval.contains("mean IoU"), "{eval}");
     fs::write(scenes.join("test.txt"), "test0.png train.txt\n").expect("writable");
-    call(dir.path(), "eval run").fails(&["train.txt", "not a PNG"]);
+    call(dir.path(), "eval run").fails(&["train.txt", "must be a PNG file"]);
 }

@@ -1,37 +1,38 @@
 //! Objects of JSON in which no key comes twice: a reader that takes the last would not see what another sees that takes the
 //! first.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-/// An object by its keys.
-pub(super) struct Unique<V>(pub(super) BTreeMap<String, V>);
+/// An object with any values, which are passed over; it is an error if one of its keys comes twice.
+pub(super) struct UniqueKeys;
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Unique<V> {
+impl<'de> Deserialize<'de> for UniqueKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys<V>(PhantomData<V>);
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for Keys<V> {
-            type Value = Unique<V>;
+        deserializer.deserialize_map(Keys)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+struct Keys;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique<V>, A::Error> {
-                let mut object = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry::<String, V>()? {
-                    if object.contains_key(&key) {
-                        return Err(A::Error::custom(format_args!("{} comes twice", key.escape_debug())));
-                    }
-                    object.insert(key, value);
-                }
-                Ok(Unique(object))
+impl<'de> Visitor<'de> for Keys {
+    type Value = UniqueKeys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
+        let mut keys = BTreeSet::new();
+        while let Some((key, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+            if keys.contains(&key) {
+                return Err(A::Error::custom(format_args!("{} comes twice", key.escape_debug())));
             }
+            keys.insert(key);
         }
-        deserializer.deserialize_map(Keys(PhantomData))
+        Ok(UniqueKeys)
     }
 }
 
@@ -41,13 +42,12 @@ mod tests {
 
     #[test]
     fn a_key_comes_once() {
-        let read = |text| serde_json::from_str::<Unique<u8>>(text).map(|object| object.0);
-        let two = read("{\"a\": 1, \"b\": 2}").expect("an object");
-        assert_eq!(two.into_iter().collect::<Vec<_>>(), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+        let read = |text| serde_json::from_str::<UniqueKeys>(text);
+        read("{\"a\": 1, \"b\": {\"a\": []}}").expect("an object");
         for (text, says) in
-            [("{\"a\": 1, \"\\u0061\": 2}", "a comes twice"), ("[]", "an object"), ("{\"a\": \"\"}", "u8")]
+            [("{\"a\": 1, \"\\u0061\": 2}", "a comes twice"), ("[]", "an object"), ("{\"a\": ", "EOF")]
         {
-            let error = read(text).expect_err(says).to_string();
+            let error = read(text).err().expect(says).to_string();
             assert!(error.contains(says), "{error}");
         }
     }

@@ -10,13 +10,12 @@ use std::path::Path;
 use candle_core::{DType, Result, Tensor};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::element::{self, Element, Outline, outline};
 use super::file::{About, Format, WeightFile};
 use super::flaw::{Read, flaw};
-use super::json::Unique;
+use super::json::UniqueKeys;
 use super::storage::{Source, Storage};
 use super::strided::Strided;
 use super::table::Table;
@@ -42,7 +41,11 @@ fn open(path: &Path) -> Result<WeightFile> {
     let name = path.display().to_string();
     let file = File::open(path)
         .map_err(|e| candle_core::Error::Msg(format!("cannot read weights from {name}: {e}")))?;
-    WeightFile::with_table(name, BufReader::new(file), |file| table(&mut file.source, file.length))
+    WeightFile::with_table(name, BufReader::new(file), |file| {
+        let table = table(&mut file.source, file.length)?;
+        table.check(&[file.length])?;
+        Ok(table)
+    })
 }
 
 /// The header of a file whose length is `length`.
@@ -54,7 +57,7 @@ pub(super) fn table(source: &mut Box<dyn Source>, length: u64) -> Read<Table> {
     let start = start.ok_or_else(|| bad(&"its header ends beyond the file"))?;
     let mut header = Vec::new();
     source.take(start - 8).read_to_end(&mut header)?;
-    serde_json::from_slice::<Unique<IgnoredAny>>(&header).map_err(|e| bad(&e))?;
+    serde_json::from_slice::<UniqueKeys>(&header).map_err(|e| bad(&e))?;
     let header: Metadata = serde_json::from_slice(&header).map_err(|e| bad(&e))?;
     let mut names: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
     names.sort_by(|(a, x), (b, y)| x.data_offsets.cmp(&y.data_offsets).then_with(|| a.cmp(b)));

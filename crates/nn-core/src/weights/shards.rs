@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::file::{About, Format};
 use super::flaw::{Read, flaw};
-use super::json::Unique;
+use super::json::UniqueKeys;
 use super::storage::{Opened, Source, Storage};
 use super::strided::Strided;
 use super::table::Table;
@@ -45,12 +45,11 @@ pub(super) fn table(
     Ok(Table { beside: shards.files, ..Table::new(about, shards.tensors, shards.storages) })
 }
 
-/// An index as it is written.
+/// An index that names no tensor twice.
 #[derive(Deserialize)]
-struct Index {
-    weight_map: Unique<String>,
-    #[serde(default)]
-    metadata: Value,
+struct Keys {
+    #[serde(rename = "weight_map")]
+    _weight_map: UniqueKeys,
 }
 
 /// For each file the tensors that are to be in it.
@@ -66,16 +65,23 @@ fn index(source: &mut Box<dyn Source>, length: u64) -> Read<(Shared, BTreeMap<St
     }
     let mut text = Vec::new();
     source.take(length).read_to_end(&mut text)?;
-    let index: Index = serde_json::from_slice(&text).map_err(|e| no_index(&e))?;
+    let mut index: Map<String, Value> = serde_json::from_slice(&text).map_err(|e| no_index(&e))?;
+    let Some(Value::Object(map)) = index.remove("weight_map") else {
+        return Err(no_index(&"it has no weight_map"));
+    };
+    serde_json::from_slice::<Keys>(&text).map_err(|e| no_index(&e))?;
     let mut files = Shared::new();
-    for (name, file) in index.weight_map.0 {
+    for (name, file) in map {
+        let Value::String(file) = file else {
+            return Err(no_index(&"a tensor lies in no file").at(name.escape_debug()));
+        };
         files.entry(file).or_default().push(name);
     }
     if files.len() > MOST_SHARDS {
         return Err(no_index(&format_args!("{} files are more than {MOST_SHARDS}", files.len())));
     }
-    let facts = match index.metadata {
-        Value::Object(facts) => facts,
+    let facts = match index.remove("metadata") {
+        Some(Value::Object(facts)) => facts,
         _ => Map::new(),
     };
     let plain = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -153,7 +153,7 @@ fn strided(heap: &Heap, tensor: &state::Rebuilt<'_>, keys: &[&Key]) -> Read<Stri
         if sizes.len() > MOST_AXES {
             return Err(flaw(format!("its {what} has {} axes", sizes.len())));
         }
-        heap.copies(size_of_val(sizes))?;
+        heap.copies(sizes.len() * size_of::<usize>())?;
         let sizes = sizes.iter().map(|&id| heap.count(id).and_then(|n| usize::try_from(n).ok()));
         sizes.collect::<Option<Vec<usize>>>().ok_or_else(|| flaw(format!("its {what} is no list of sizes")))
     };

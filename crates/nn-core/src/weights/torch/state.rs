@@ -120,7 +120,7 @@ fn take<'a>(heap: &'a Heap, entries: &[(Id, Id)], state: &mut State<'a>) -> Read
         if let Some(tensor) = rebuilt(heap, value).map_err(|e| e.at(&name))? {
             let key =
                 heap.text(key).ok_or_else(|| flaw(format!("a tensor is called {name}, which is no text")))?;
-            heap.copies(key.len())?;
+            heap.copies(key.len() + size_of::<(String, Rebuilt<'_>)>())?;
             state.tensors.insert(key.to_owned(), tensor);
         } else if matches!(heap.get(value), Node::Call { .. }) {
             return Err(not_a_tensor(heap, value).at(name));

@@ -181,76 +181,69 @@ fn old_files_that_lie_are_refused() {
     }
 }
 
-/// What names an object a hundred thousand times in a few bytes each must not copy it each time.
+/// A text of so many letters.
+fn text(length: usize) -> Vec<u8> {
+    [b"X", &(length as u32).to_le_bytes()[..], &b"n".repeat(length)].concat()
+}
+
+/// A tensor that is object 2 from then on; `sizes` are its shape and its strides.
+fn object(sizes: &[u8]) -> Vec<u8> {
+    let storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01tQK\0";
+    [&b"ctorch._utils\n_rebuild_tensor_v2\n("[..], storage, sizes, b"\x89NtRq\x020"].concat()
+}
+
+/// Sizes of so many axes of 1, object 1.
+fn axes(count: usize) -> Vec<u8> {
+    [b"(K\x01", &b"2".repeat(count - 1)[..], b"tq\x010"].concat()
+}
+
+/// A dict in which so many names have object 2.
+fn named(count: usize) -> Vec<u8> {
+    let letter = |n: usize| 48 + (n & 63) as u8;
+    let entry = |n: usize| [&b"U\x03"[..], &[letter(n >> 12), letter(n >> 6), letter(n)], b"h\x02"].concat();
+    [b"}(".to_vec(), (0..count).flat_map(entry).collect(), b"u.".to_vec()].concat()
+}
+
+/// What is wrong with an archive of this pickle.
+fn why_not(parts: &[&[u8]]) -> String {
+    why(archive(&[("x/data.pkl", &parts.concat()), ("x/data/0", &[0; 4])]))
+}
+
+/// What names an object ten thousands of times in a few bytes each must not copy it each time.
 #[test]
-fn objects_that_are_shared_are_not_copied_for_everyone_who_names_them() {
-    let text = |length: usize| [b"X", &(length as u32).to_le_bytes()[..], &b"n".repeat(length)].concat();
-    // Object 1 is the text or the tuple, object 2 the tensor.
-    let rebuilt = |sizes: &[u8]| {
-        let storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01tQK\0";
-        [&b"ctorch._utils\n_rebuild_tensor_v2\n("[..], storage, sizes, b"\x89NtRq\x020"].concat()
-    };
-    let plain = rebuilt(b"(K\x01t(K\x01t");
-    let named = |names: usize| {
-        let name = |n: usize| {
-            [&b"U\x03"[..], &[48 + (n >> 12) as u8, 48 + (n >> 6 & 63) as u8, 48 + (n & 63) as u8]].concat()
-        };
-        (0..names).flat_map(|n| [name(n), b"h\x02".to_vec()].concat()).collect::<Vec<_>>()
-    };
-    let axes = |count: usize| [b"(K\x01", &b"2".repeat(count - 1)[..], b"tq\x010"].concat();
+fn what_is_shared_is_not_copied_for_all_who_name_it() {
+    let (plain, shared) = (object(b"(K\x01t(K\x01t"), object(b"h\x01h\x01"));
     let many = |op: &[u8]| op.repeat(20_000);
-    let shared = rebuilt(b"h\x01h\x01");
-    let key = [&b"(U\x07storagectorch\nFloatStorage\n"[..], &text(100_000), b"U\x03cpuK\x01tq\x010"].concat();
-    let long = [b"c", &b"m".repeat(60_000)[..], b"\n", &b"n".repeat(60_000), b"\nq\x010"].concat();
-    for (what, pickle, says) in [
-        ("axes", [&axes(100_000)[..], &shared, b"}(", &named(20_000), b"u."].concat(), "has 100000 axes"),
-        ("sizes", [&axes(64)[..], &shared, b"}(", &named(100_000), b"u."].concat(), "too often"),
+    let (long, first) = (text(100_000), b"q\x010");
+    let pairs =
+        [&b"ccollections\nOrderedDict\nq\x010((K\x01K\x02t"[..], &b"2".repeat(100_000), b"l\x85q\x020"];
+    let key = [&b"(U\x07storagectorch\nFloatStorage\n"[..], &long, b"U\x03cpuK\x01tq\x010"];
+    for (what, error, says) in [
+        ("axes", why_not(&[&axes(100_000), &shared, &named(20_000)]), "has 100000 axes"),
+        ("sizes", why_not(&[&axes(64), &shared, &named(100_000)]), "too often"),
+        ("names", why_not(&[&long, first, &plain, b"}(", &many(b"h\x01h\x02"), b"u."]), "too often"),
+        ("pairs", why_not(&[&pairs.concat(), &many(b"h\x01h\x02R0"), b"}."]), "too often"),
+        ("classes", why_not(&[&long, first, &many(b"h\x01h\x01\x930"), b"}."]), "too often"),
+        ("keys", why_not(&[&key.concat(), &many(b"h\x01Q0"), b"}."]), "no key, or a long one"),
         (
-            "names",
-            [&text(100_000)[..], b"q\x010", &plain, b"}(", &many(b"h\x01h\x02"), b"u."].concat(),
+            "facts",
+            why_not(&[&text(800), first, &plain, b"}(U\x01ah\x02", &many(b"h\x01h\x01"), b"u."]),
             "too often",
         ),
-        (
-            "pairs",
-            [
-                &b"ccollections\nOrderedDict\nq\x010((K\x01K\x02t"[..],
-                &b"2".repeat(100_000),
-                b"l\x85q\x020",
-                &many(b"h\x01h\x02R0"),
-                b"}.",
-            ]
-            .concat(),
-            "too often",
-        ),
-        ("classes", [&text(100_000)[..], b"q\x010", &many(b"h\x01h\x01\x930"), b"}."].concat(), "too often"),
-        ("keys", [&key[..], &many(b"h\x01Q0"), b"}."].concat(), "no key, or a long one"),
-        (
-            "values",
-            [&text(800)[..], b"q\x010", &plain, b"}(U\x01a", b"h\x02", &many(b"h\x01h\x01"), b"u."].concat(),
-            "too often",
-        ),
-        (
-            "sets",
-            [&text(100_000)[..], b"q\x010", &plain, b"}(", &many(b"h\x01}U\x01ah\x02s"), b"u."].concat(),
-            "no tensors",
-        ),
+        ("sets", why_not(&[&long, first, &plain, b"}(", &many(b"h\x01}U\x01ah\x02s"), b"u."]), "no tensors"),
     ] {
-        let error = why(archive(&[("x/data.pkl", &pickle), ("x/data/0", &[0; 4])]));
         assert!(error.contains(says) && error.len() < 1000, "{what}: {error:.1000}");
     }
-    // Of a name in a message so many letters.
-    let beside = [&long[..], b"]q\x030", &plain, b"}(U\x01ah\x02h\x01h\x03u."].concat();
+}
+
+#[test]
+fn a_long_name_is_told_by_its_beginning_and_a_shared_part_is_looked_into_once() {
+    let class = [b"c", &b"m".repeat(60_000)[..], b"\n", &b"n".repeat(60_000), b"\nq\x010]q\x030"].concat();
+    let beside = [&class[..], &object(b"(K\x01t(K\x01t"), b"}(U\x01ah\x02h\x01h\x03u."].concat();
     let file = WeightFile::new("w", Cursor::new(archive(&[("x/data.pkl", &beside), ("x/data/0", &[0; 4])])));
     assert_eq!(file.expect("a tensor").about().ignored[0].len(), 200);
-    // A part of a well-known name, again and again, without a tensor in it.
-    let part = [
-        b"}(K\x01",
-        &b"2".repeat(99_999)[..],
-        b"uq\x010U\nstate_dictq\x020}(",
-        &b"h\x02h\x01".repeat(100_000),
-        b"u.",
-    ];
-    assert!(why(archive(&[("x/data.pkl", &part.concat())])).contains("no tensors"));
+    let part = [b"}(K\x01", &b"2".repeat(99_999)[..], b"uq\x010U\nstate_dictq\x020}("].concat();
+    assert!(why_not(&[&part, &b"h\x02h\x01".repeat(100_000), b"u."]).contains("no tensors"));
 }
 
 /// The object of [`tensor`] in a dict under `name`.
