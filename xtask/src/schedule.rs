@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     steps_per_epoch: u64,
     /// Where to draw the curve as well
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, alias = "output", value_name = "FILE.svg")]
     out: Option<PathBuf>,
     #[command(flatten)]
     options: Options,

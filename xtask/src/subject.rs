@@ -69,8 +69,7 @@ impl<T: Task> Subject<T> {
     /// # Errors
     /// If neither can be read.
     pub(crate) fn known(&self) -> Result<T::Known> {
-        let kept = self.run.as_ref().map(|path| kept::<T>(path)).transpose()?.flatten();
-        kept.map_or_else(|| T::learn(&self.recipe), Ok)
+        known(self.run.as_deref(), &self.recipe)
     }
 
     /// Takes from known weights what they expect of network and data.
@@ -95,14 +94,14 @@ impl<T: Task> Subject<T> {
     }
 }
 
-/// What the run in the folder knows of the data it began with, if it has kept that.
+/// What is known of the training data: as the run in the folder has kept it, else as the data tell.
 ///
 /// # Errors
-/// If the file cannot be read, or is damaged.
-pub(crate) fn kept<T: Task>(path: &Path) -> Result<Option<T::Known>> {
-    let Some(text) = run::known(path)? else { return Ok(None) };
-    let known = serde_json::from_str(&text);
-    known.map(Some).with_context(|| format!("{} is damaged", path.join(run::KNOWN).display()))
+/// If neither can be read.
+pub(crate) fn known<T: Task>(run: Option<&Path>, recipe: &Recipe<T>) -> Result<T::Known> {
+    let kept = run.map(|path| Ok::<_, anyhow::Error>((path, run::known(path)?)));
+    let Some((path, Some(text))) = kept.transpose()? else { return T::learn(recipe) };
+    serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.join(run::KNOWN).display()))
 }
 
 /// The task of a run; pictures, if `name` is none.

@@ -142,7 +142,7 @@ impl<T: Task> Training<T> {
     fn resume(mut recipe: Recipe<T>, path: PathBuf, args: &Args, ranks: &Arc<dyn Ranks>) -> Result<Self> {
         T::locate(&mut recipe.data, args.options.data_dir.as_deref());
         // As the run has kept it: weights mean what the data were when it began.
-        let known = subject::kept::<T>(&path)?.map_or_else(|| T::learn(&recipe), Ok)?;
+        let known = subject::known(Some(&path), &recipe)?;
         let mut session = Session::prepare(recipe, known, ranks)?;
         let trainer = &mut session.trainer;
         let resumed = match &args.from {

@@ -14,7 +14,7 @@ use std::path::Path;
 use candle_core::Error;
 use flate2::bufread::MultiGzDecoder;
 
-use super::Images;
+use super::{Images, gzip};
 
 /// The images of a file, `[N, 1, rows, columns]`.
 ///
@@ -67,12 +67,10 @@ fn open(path: &Path, kind: Kind) -> candle_core::Result<Parsed> {
 /// The sizes and the data of a file that takes `on_disk` bytes, archive or not: its first bytes say, not its name.
 fn parse(mut file: impl Read, on_disk: u64, kind: Kind) -> Result<Parsed, Fault> {
     let (start, _) = read_up_to(file.by_ref(), 2, 2)?;
-    let gzipped = start == [0x1f, 0x8b];
+    let gzipped = start == gzip::MAGIC;
     let whole = Cursor::new(start).chain(file);
     if gzipped {
-        // Scans shrink to a fifth, gzip's best is a thousandth. Who claims more than a hundredth, beyond a size
-        // that harms nobody, means to fill the memory.
-        let most = on_disk.saturating_mul(100).max(64 << 20);
+        let most = gzip::most(on_disk);
         contents(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, whole)), on_disk, most, kind)
     } else {
         contents(whole, on_disk, u64::MAX, kind)

@@ -26,6 +26,7 @@ mod csv;
 mod dataset;
 pub mod digits;
 mod folder;
+mod gzip;
 pub mod idx;
 mod image;
 mod images;

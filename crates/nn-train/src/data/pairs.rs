@@ -160,7 +160,8 @@ mod tests {
         {
             fs::write(dir.path().join("train").join(name), bytes)?;
         }
-        let list = "train/a train/m\n\n/train/a\t/train/short \ntrain/a train/odd\ntrain/a train/none\n";
+        let list =
+            "\u{feff}train/a train/m\n\n/train/a\t/train/short \ntrain/a train/odd\ntrain/a train/none\n";
         let set = open(dir.path(), list)?;
         assert_eq!((set.len(), set.classes().len()), (4, 2));
         let example = set.example(0)?;

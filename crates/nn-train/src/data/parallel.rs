@@ -8,15 +8,7 @@ use candle_core::{Error, Result};
 use flate2::read::MultiGzDecoder;
 use nn_core::ensure;
 
-use super::Encoding;
-
-/// Texts shrink to a third, gzip's best is a thousandth: who claims more than a hundredth, beyond a size that harms nobody,
-/// means to fill the memory.
-const MOST_FOR_A_BYTE: u64 = 100;
-const HARMLESS: u64 = 64 << 20;
-
-/// What a gzip file begins with.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
+use super::{Encoding, gzip};
 
 /// The lines of two files, side by side; either may be compressed by gzip.
 ///
@@ -50,8 +42,8 @@ pub fn read_parallel(source: &Path, target: &Path, encoding: Encoding) -> Result
 fn read(path: &Path, encoding: Encoding) -> Result<String> {
     let named = |e: &dyn std::fmt::Display| Error::Msg(format!("{}: {e}", path.display()));
     let mut bytes = fs::read(path).map_err(|e| named(&e))?;
-    if bytes.starts_with(&GZIP) {
-        let most = (bytes.len() as u64).saturating_mul(MOST_FOR_A_BYTE).max(HARMLESS);
+    if bytes.starts_with(&gzip::MAGIC) {
+        let most = gzip::most(bytes.len() as u64);
         let mut plain = Vec::new();
         let unpacked = MultiGzDecoder::new(bytes.as_slice());
         unpacked.take(most + 1).read_to_end(&mut plain).map_err(|e| named(&e))?;
@@ -87,7 +79,7 @@ mod tests {
         write("hole.de", b"Ein Hund.\n\n\n");
         write("cut.de.gz", &gzip[..gzip.len() - 9]);
         let mut bomb = GzEncoder::new(Vec::new(), Compression::fast());
-        bomb.write_all(&vec![b'\n'; HARMLESS as usize + 1]).expect("memory");
+        bomb.write_all(&vec![b'\n'; gzip::most(0) as usize + 1]).expect("memory");
         write("bomb.de.gz", &bomb.finish().expect("memory"));
         let read = |target: &str| read_parallel(&path("a.en"), &path(target), Encoding::default());
         let pairs = read("a.de.gz").expect("two pairs");

@@ -94,6 +94,20 @@ fn a_length_that_looks_like_another_format_is_a_length() -> Result<()> {
     Ok(())
 }
 
+/// Taking off a wrapper goes over all names, and there may be as many wrappers as a header has room for.
+#[test]
+fn a_model_is_unwrapped_a_few_times() -> Result<()> {
+    for (wrapped, left) in [(3, 0), (100_000, 99_990)] {
+        let name = "module.".repeat(wrapped) + "a";
+        let table = format!(r#"{{"{name}":{{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}}}"#);
+        let bytes = [&(table.len() as u64).to_le_bytes()[..], table.as_bytes(), &[7]].concat();
+        let file = WeightFile::new("x", Cursor::new(bytes))?;
+        let names: Vec<&str> = file.tensors().map(|(name, _)| name).collect();
+        assert_eq!((names.len(), names[0].len()), (1, left * "module.".len() + 1));
+    }
+    Ok(())
+}
+
 #[test]
 fn narrow_types_become_the_next_that_holds_them() -> Result<()> {
     let t = Element::I8.tensor(&[0xff, 0x7f], &[2])?;

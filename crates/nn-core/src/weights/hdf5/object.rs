@@ -201,6 +201,7 @@ fn place(file: &mut Bytes<'_>) -> Read<[u64; 2]> {
 mod tests {
     use std::io::Cursor;
 
+    use super::super::super::storage::Source;
     use super::*;
 
     #[test]
@@ -208,7 +209,7 @@ mod tests {
         // Class and bits, size, then for whole numbers where their bits begin and how many there are.
         let kind = |class: u8, size: u8, bits: u8| {
             let message = [0x10 | class, 0, 0, 0, size, 0, 0, 0, 0, 0, bits, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-            let mut source: Box<dyn super::super::super::storage::Source> = Box::new(Cursor::new(message));
+            let mut source: Box<dyn Source> = Box::new(Cursor::new(message));
             element(&mut Bytes::new(&mut source, 0, message.len() as u64))
         };
         for (class, size, bits, says) in
